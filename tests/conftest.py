@@ -1,0 +1,25 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tests.toys  # noqa: F401  registers the toy environments
+from tir_gym.envs.registration import default_executor
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no real data at {SHARED_DATA.name}: see README, 'Real data'")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def warm_executor() -> Iterator[None]:
+    """One fork server for the whole run; environments opened by tests only lease it."""
+    executor = default_executor()
+    executor.acquire()
+    yield
+    executor.release()

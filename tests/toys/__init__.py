@@ -1,0 +1,9 @@
+"""Environments that prove what the core carries: images, a scripted user with a tool, two policies."""
+
+from tir_gym.envs import register
+
+register("toy/Shapes-v0", "tests.toys.shapes.env:Shapes")
+register("toy/Helpdesk-v0", "tests.toys.helpdesk.env:Helpdesk")
+register("toy/Handover-v0", "tests.toys.handover.env:Handover")
+
+TOYS = ("toy/Shapes-v0", "toy/Helpdesk-v0", "toy/Handover-v0")

@@ -1,0 +1,1 @@
+"""Views for other libraries, one file each."""

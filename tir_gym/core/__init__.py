@@ -1,0 +1,1 @@
+"""The words and contracts of the suite; imports nothing else of ours."""

@@ -1,0 +1,284 @@
+"""What is written to disk: episodes as JSON, checked at the border. One `SCHEMA` id names the format."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
+from tir_gym.core.episode import Episode
+from tir_gym.core.interfaces import Done, Measured, RunStatus
+from tir_gym.core.transcript import CallRecord, Entry, images_of
+
+SCHEMA: Literal["tir_gym/episode/1"] = "tir_gym/episode/1"
+
+Number = Annotated[
+    float,
+    BeforeValidator(lambda value: math.nan if value is None else value),
+    PlainSerializer(lambda value: None if math.isnan(value) else value, return_type=float | None),
+]
+"""A float that JSON writes as null where it is nan."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskRef(_Model):
+    """Where the task is found again: its set (by name and fingerprint), its id there, seed and index."""
+
+    set: str
+    fingerprint: str
+    id: str
+    seed: int
+    index: int
+    split: str
+    difficulty: int
+    family: str
+
+
+class CallData(_Model):
+    """A tool call."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+
+
+class ActionData(_Model):
+    """An action with its raw text: all that is needed to take the turn again."""
+
+    raw: str
+    thought: str = ""
+    calls: tuple[CallData, ...] = ()
+    answer: str | None = None
+    confidence: float | None = None
+    message: str | None = None
+    finish: str | None = None
+    answer_origin: Literal["text", "call"] = "text"
+    errors: tuple[tuple[str, str, int, int], ...] = ()
+    repairs: tuple[tuple[str, str], ...] = ()
+    spans: tuple[tuple[str, int, int], ...] = ()
+
+    @classmethod
+    def of(cls, action: Action) -> "ActionData":
+        """The action as data."""
+        return cls(
+            raw=action.raw,
+            thought=action.thought,
+            calls=tuple(CallData(name=c.name, arguments=c.arguments, id=c.id) for c in action.calls),
+            answer=action.answer,
+            confidence=action.confidence,
+            message=action.message,
+            finish=action.finish,
+            answer_origin=action.answer_origin,
+            errors=tuple((e.type.value, e.message, e.start, e.end) for e in action.errors),
+            repairs=tuple((r.kind, r.detail) for r in action.repairs),
+            spans=tuple((s.part.value, s.start, s.end) for s in action.spans),
+        )
+
+    def action(self) -> Action:
+        """The data as an action."""
+        return Action(
+            raw=self.raw,
+            thought=self.thought,
+            calls=tuple(ToolCall(c.name, c.arguments, c.id) for c in self.calls),
+            answer=self.answer,
+            confidence=self.confidence,
+            message=self.message,
+            finish=self.finish,
+            answer_origin=self.answer_origin,
+            errors=tuple(ParseError(ParseErrorType(kind), text, start, end) for kind, text, start, end in self.errors),
+            repairs=tuple(Repair(kind, detail) for kind, detail in self.repairs),
+            spans=tuple(PartSpan(Part(part), start, end) for part, start, end in self.spans),
+        )
+
+
+class RecordedRun(_Model):
+    """A submission whose end depended on the clock or the machine: replayed as recorded, never run again."""
+
+    run: int
+    status: RunStatus
+    stdout: str
+    stderr: str
+    value: str
+    error: str
+    traceback: str
+    state_lost: bool
+
+    @classmethod
+    def of(cls, run: int, done: Done) -> "RecordedRun":
+        """The `run`-th submission of the episode as data."""
+        fields = {name: getattr(done, name) for name in cls.model_fields if name != "run"}
+        return cls(run=run, **fields)
+
+    def done(self) -> Done:
+        """The data as the end of a submission."""
+        return Done(-1, self.status, self.stdout, self.stderr, self.value, self.error, self.traceback, self.state_lost)
+
+
+class EpisodeState(_Model):
+    """An episode as data: restored by replay on any machine, and verified by its digest."""
+
+    schema_id: Literal["tir_gym/episode/1"] = SCHEMA
+    env_id: str
+    task: TaskRef
+    seed: int
+    actions: tuple[ActionData, ...]
+    recorded: tuple[RecordedRun, ...] = ()
+    digest: str
+
+
+class SpanData(_Model):
+    """Characters [start, end) of an entry and their role."""
+
+    part: str
+    start: int
+    end: int
+    visible_to: tuple[str, ...]
+
+
+class EntryData(_Model):
+    """A transcript entry; images by id only."""
+
+    id: str
+    turn: int
+    source: str
+    actor: str
+    text: str
+    images: tuple[str, ...]
+    spans: tuple[SpanData, ...]
+    visible_to: tuple[str, ...]
+    call: int
+    message: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> "EntryData":
+        """The entry as data."""
+        return cls(
+            id=entry.id,
+            turn=entry.turn,
+            source=entry.source.value,
+            actor=entry.actor,
+            text=entry.text,
+            images=tuple(image.id for image in images_of(entry.content)),
+            spans=tuple(
+                SpanData(part=s.part.value, start=s.start, end=s.end, visible_to=s.visible_to) for s in entry.spans
+            ),
+            visible_to=entry.visible_to,
+            call=entry.call,
+            message=entry.message,
+        )
+
+
+class MeasuredData(_Model):
+    """Readings of the real machine; the same episode has others elsewhere."""
+
+    wall_s: float
+    cpu_s: float
+    memory_mb: float
+
+    @classmethod
+    def of(cls, measured: Measured) -> "MeasuredData":
+        """The readings as data."""
+        return cls(wall_s=measured.wall_s, cpu_s=measured.cpu_s, memory_mb=measured.memory_mb)
+
+
+class CallRecordData(_Model):
+    """A line of the call log."""
+
+    index: int
+    turn: int
+    actor: str
+    tool: str
+    arguments: dict[str, Any]
+    key: str
+    kind: str
+    status: str
+    error: str
+    parent: int
+    issued_at: float
+    latency_s: float
+    price: float
+    facts: dict[str, Any]
+    measured: MeasuredData
+
+    @classmethod
+    def of(cls, record: CallRecord) -> "CallRecordData":
+        """The call as data."""
+        return cls(
+            index=record.index,
+            turn=record.turn,
+            actor=record.actor,
+            tool=record.tool,
+            arguments=dict(record.arguments),
+            key=record.key,
+            kind=record.kind,
+            status=record.status.value,
+            error=record.error.value,
+            parent=record.parent,
+            issued_at=record.issued_at,
+            latency_s=record.latency_s,
+            price=record.price,
+            facts=dict(record.facts),
+            measured=MeasuredData.of(record.measured),
+        )
+
+
+class Verdict(_Model):
+    """What the verifier said, with its reasons."""
+
+    value: Number
+    valid: bool
+    reason: str
+    evidence: dict[str, Any]
+
+
+class EpisodeRecord(_Model):
+    """One finished (or cut off) episode, a line of a trajectory file: enough to rescore, and to replay."""
+
+    schema_id: Literal["tir_gym/episode/1"] = SCHEMA
+    version: str
+    """Version of the package that wrote it."""
+    key: str
+    """What makes the rollout unique within a file."""
+    policy: str
+    options: dict[str, Any]
+    protocol: str
+    state: EpisodeState
+    transcript: tuple[EntryData, ...]
+    calls: tuple[CallRecordData, ...]
+    answer: str
+    confidence: Number
+    outcome: str
+    valid: bool
+    ended_by: str
+    failure: str
+    turns: int
+    verdict: Verdict
+    rewards: dict[str, Number]
+    total: Number
+    reward_channels: tuple[str, ...]
+
+
+def task_ref(episode: Episode) -> TaskRef:
+    """Where the episode's task is found again."""
+    task, tasks = episode.task, episode.setting.tasks
+    return TaskRef(
+        set=tasks.name,
+        fingerprint=tasks.fingerprint,
+        id=task.id,
+        seed=task.seed,
+        index=task.index,
+        split=task.split,
+        difficulty=task.difficulty,
+        family=task.family,
+    )
+
+
+def verdict_of(episode: Episode) -> Verdict:
+    """What the verifier said; invalid with the reason where it could not."""
+    score = episode.score
+    if score is None:
+        return Verdict(value=math.nan, valid=False, reason=episode.failure or "not judged", evidence={})
+    return Verdict(value=score.value, valid=True, reason=score.reason, evidence=dict(score.evidence))

@@ -1,0 +1,313 @@
+"""Tools: typed methods with a JSON schema, and the toolkit that offers them in one episode."""
+
+import copy
+import difflib
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from tir_gym.core.transcript import CallErrorType, Content, TextPart
+
+MAX_ARGUMENT_CHARS = 100_000
+"""A call whose arguments are longer, as JSON, is refused as `oversize`."""
+
+
+class ToolKind(StrEnum):
+    """What a call is for."""
+
+    EVIDENCE = "evidence"
+    VERIFICATION = "verification"
+    ACTION = "action"
+    PERCEPTION = "perception"
+    CONTROL = "control"
+
+
+class Effect(StrEnum):
+    """Whether a call may change the world."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+class ToolError(Exception):
+    """Raised by a tool for the policy to read: say what was wrong and what to do instead."""
+
+    def __init__(self, message: str, error: CallErrorType = CallErrorType.REFUSED) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class EnvError(Exception):
+    """Raised by a tool or a driver where the environment itself failed: the episode becomes invalid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a tool returns when plain text or JSON is not enough: content parts, a value for code, facts for verifiers.
+
+    `error` marks a result that is a failure of the policy's own doing (its code raised, say).
+    """
+
+    content: tuple[Content, ...]
+    value: Any = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    error: CallErrorType = CallErrorType.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Returned by a control tool to end the episode with this answer (`Answer.origin == "call"`)."""
+
+    answer: str
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Returned by a control tool to end the episode without an answer, for a stated reason."""
+
+    reason: str
+
+
+Body = Callable[..., Any]
+F = TypeVar("F", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A documented method as a tool: JSON schema, strict validation, and declared properties.
+
+    `price` is in the domain's unit, `latency_s` in seconds on the virtual clock; calls of `parallel_safe` tools in
+    one action may overlap; at most `max_chars` characters of the result are shown. Code in the actor's session can
+    call the tool as a function where `from_code` is set.
+    """
+
+    name: str
+    description: str
+    kind: ToolKind
+    effect: Effect
+    price: float
+    latency_s: float
+    parallel_safe: bool
+    from_code: bool
+    max_chars: int
+    arguments: type[BaseModel] = field(repr=False)
+    body: Body = field(repr=False)
+
+    @property
+    def waits(self) -> bool:
+        """True for a generator body: it yields requests and is sent their results."""
+        return inspect.isgeneratorfunction(self.body)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of the parameters in the order of the signature."""
+        return tuple(self.arguments.model_fields)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON schema of the arguments object."""
+        return _schema(self.arguments)
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The OpenAI function schema; a new object each time."""
+        function = {"name": self.name, "description": self.description, "parameters": copy.deepcopy(self.parameters)}
+        return {"type": "function", "function": function}
+
+    def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments with defaults filled in and nothing coerced; raises `ToolError` that names what is wrong."""
+        try:
+            model = self.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise self._explain(error) from None
+        return {name: getattr(model, name) for name in self.arguments.model_fields}
+
+    def _explain(self, error: ValidationError) -> ToolError:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "arguments"
+        expects = f"{self.name} takes ({', '.join(self.parameter_names) or 'nothing'})"
+        match first["type"]:
+            case "missing":
+                return ToolError(f"missing argument {where!r}; {expects}", CallErrorType.MISSING_REQUIRED)
+            case "extra_forbidden":
+                return ToolError(f"unexpected argument {where!r}; {expects}", CallErrorType.UNEXPECTED_ARG)
+            case _:
+                given = type(first["input"]).__name__
+                reason = first["msg"][0].lower() + first["msg"][1:]
+                return ToolError(f"argument {where!r}: {reason}, not {given}", CallErrorType.TYPE_MISMATCH)
+
+
+@functools.cache
+def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    schema = arguments.model_json_schema()
+    schema.pop("title", None)
+    for prop in schema.get("properties", {}).values():
+        prop.pop("title", None)
+    return schema
+
+
+def tool(
+    *,
+    kind: ToolKind | str = ToolKind.ACTION,
+    effect: Effect | str = Effect.READ,
+    price: float = 0.0,
+    latency_s: float = 0.0,
+    parallel_safe: bool = False,
+    from_code: bool = True,
+    max_chars: int = 8_000,
+) -> Callable[[F], F]:
+    """Make a `Toolkit` method a tool: its schema comes from the signature's types and the docstring.
+
+    The docstring's first paragraph is the description, an `Args:` section describes the parameters, each of which
+    needs a type. Raises `TypeError` at class creation where one is missing.
+    """
+
+    def mark(body: F) -> F:
+        properties = {
+            "kind": ToolKind(kind),
+            "effect": Effect(effect),
+            "price": price,
+            "latency_s": latency_s,
+            "parallel_safe": parallel_safe,
+            "from_code": from_code,
+            "max_chars": max_chars,
+        }
+        body.__tool__ = properties  # type: ignore[attr-defined]
+        return body
+
+    return mark
+
+
+def _make_tool(body: Body, properties: dict[str, Any]) -> Tool:
+    name = body.__name__
+    doc = inspect.getdoc(body)
+    if not doc:
+        raise TypeError(f"tool {name!r} has no docstring; its first paragraph is what the policy is told")
+    summary, _, _ = doc.partition("\n\n")
+    described = _argument_docs(doc)
+    hints = get_type_hints(body, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in list(inspect.signature(body).parameters.values())[1:]:
+        if parameter.name not in hints:
+            raise TypeError(f"parameter {parameter.name!r} of tool {name!r} has no type; annotate it")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (
+            hints[parameter.name],
+            Field(default, description=described.get(parameter.name)),
+        )
+    config = ConfigDict(extra="forbid", strict=True)
+    arguments = create_model(f"{name}_arguments", __config__=config, **fields)
+    return Tool(name=name, description=" ".join(summary.split()), arguments=arguments, body=body, **properties)
+
+
+def _argument_docs(doc: str) -> dict[str, str]:
+    _, found, section = doc.partition("Args:\n")
+    described: dict[str, str] = {}
+    name = ""
+    for line in section.splitlines() if found else ():
+        if not line.strip() or not line.startswith(" "):
+            break
+        if match := re.match(r"    (\w+):\s*(.*)", line):
+            name = match[1]
+            described[name] = match[2]
+        elif name:
+            described[name] += " " + line.strip()
+    return described
+
+
+class Toolkit:
+    """The tools of one actor in one episode, with their state; subclass it and mark methods with `@tool`.
+
+    An instance must survive `copy.deepcopy`, by which an episode is forked. `tools_version` rises whenever the set on
+    offer changes.
+    """
+
+    _tools: ClassVar[dict[str, Tool]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = dict(cls._tools)
+        for name, body in vars(cls).items():
+            if properties := getattr(body, "__tool__", None):
+                inherited[name] = _make_tool(body, properties)
+        cls._tools = inherited
+
+    def __init__(self) -> None:
+        self.tools_version = 0
+        self._withheld: frozenset[str] = frozenset()
+
+    @classmethod
+    def declared(cls) -> tuple[Tool, ...]:
+        """Every tool of the class, offered or not."""
+        return tuple(cls._tools.values())
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools now on offer."""
+        if not self._withheld:
+            return tuple(self._tools.values())
+        return tuple(t for t in self._tools.values() if t.name not in self._withheld)
+
+    def offer(self, *names: str) -> None:
+        """Offer exactly these tools from now on. Raises `ValueError` for a name the class does not declare."""
+        if unknown := set(names) - set(self._tools):
+            raise ValueError(f"no tool named {sorted(unknown)}; declared are {sorted(self._tools)}")
+        self._withheld = frozenset(self._tools) - set(names)
+        self.tools_version += 1
+
+    def find(self, name: str) -> Tool:
+        """The tool of that name; raises `ToolError` with the nearest name on offer."""
+        found = self._tools.get(name)
+        if found is not None and name not in self._withheld:
+            return found
+        names = [t.name for t in self.tools]
+        near = difflib.get_close_matches(name[:80], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the tools are: {', '.join(names) or 'none'}"
+        raise ToolError(f"there is no tool {name[:80]!r}; {hint}", CallErrorType.UNKNOWN_TOOL)
+
+    def run(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
+        """Call a tool's body with validated arguments; a generator is a tool that waits for requests."""
+        return tool.body(self, **arguments)
+
+    def fork(self) -> Self:
+        """An independent copy."""
+        return copy.deepcopy(self)
+
+
+ToolRun = Generator[Any, Any, Any]
+"""A running tool that waits: it yields requests of `core.episode` and is sent their results."""
+
+
+def call_key(name: str, arguments: Mapping[str, Any]) -> str:
+    """The canonical form of a call: equal for calls that differ only in the order of their arguments."""
+    return name + json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def as_output(value: Any) -> Output:
+    """A tool's return value as `Output`: text stays text, None says so, anything else is shown as JSON."""
+    if isinstance(value, Output):
+        return value
+    if isinstance(value, str):
+        return Output((TextPart(value),), value)
+    if value is None:
+        return Output((TextPart("done"),))
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return Output((TextPart(json.dumps(value, ensure_ascii=False, default=str)),), value)
+
+
+def cut(text: str, max_chars: int) -> str:
+    """The text, or its head and tail with the number of characters left out between them stated."""
+    if len(text) <= max_chars:
+        return text
+    head = max_chars * 2 // 3
+    tail = max_chars - head
+    return f"{text[:head]}\n[... {len(text) - max_chars} characters left out ...]\n{text[len(text) - tail :]}"

@@ -1,0 +1,1 @@
+"""Drivers carry out what episodes ask for: one episode blocking, or many in one event loop."""

@@ -1,0 +1,49 @@
+"""The domain: one agent, one interpreter, one final answer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tir_gym.core.domain import Domain
+from tir_gym.core.interfaces import Limits, World
+from tir_gym.core.task import Task, TaskSet
+from tir_gym.core.tool import Toolkit
+from tir_gym.core.verify import Verifier
+from tir_gym.envs.math_code.tasks import make_tasks
+from tir_gym.envs.math_code.tools import MathToolkit
+from tir_gym.envs.math_code.verify import MathVerifier
+
+
+@dataclass(frozen=True)
+class MathCode(Domain):
+    """Mathematics with a Python interpreter. Options: seconds a call may take, megabytes an interpreter may use."""
+
+    name: ClassVar[str] = "MathCode"
+    description: ClassVar[str] = "Solve a mathematics problem with a Python interpreter whose state lasts."
+    instructions: ClassVar[str] = (
+        "Solve the problem. You can run Python code as often as you need before you give the final answer."
+    )
+    floor: ClassVar[float] = 0.02
+    runs_code: ClassVar[bool] = True
+
+    call_timeout_s: float = 10.0
+    memory_mb: int = 512
+
+    def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
+        """Generated families, or the file of a known benchmark ("gsm8k:PATH")."""
+        return make_tasks(source, split, difficulty)
+
+    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
+        """The `python` tool."""
+        return MathToolkit(self.call_timeout_s)
+
+    def toolkit_class(self, actor: str) -> type[Toolkit]:
+        """`MathToolkit`."""
+        return MathToolkit
+
+    def verifier(self) -> Verifier:
+        """Equivalence of the final answer with gold."""
+        return MathVerifier()
+
+    def limits(self) -> Limits:
+        """The options as limits of a session."""
+        return Limits(wall_s=self.call_timeout_s, memory_mb=self.memory_mb)

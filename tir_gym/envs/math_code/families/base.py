@@ -1,0 +1,65 @@
+"""What a family is, and the few helpers that every family shares."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import resources
+
+__all__ = ["WORDS", "Family", "Problem", "fraction", "listing", "pick", "size"]
+
+INTEGER = "Give a single integer."
+FRACTION = "Give the exact probability as a reduced fraction a/b."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One drawn problem.
+
+    `prompt` is self-contained and says which form of answer is wanted; `answer` is the canonical gold, computed by an
+    algorithm independent of `program`; `program` is Python source for a fresh interpreter with the standard library,
+    numpy and sympy, whose last line is an expression (or a print) giving exactly the answer.
+    """
+
+    prompt: str
+    answer: str
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A kind of problem. `make(rng, level)` is pure in the state of `rng` and the level, 1 to 10."""
+
+    name: str
+    topic: str
+    needs_tool: str
+    make: Callable[[random.Random, int], Problem]
+
+
+WORDS: dict[str, list[str]] = json.loads(resources.files("tir_gym.assets").joinpath("words.json").read_text("utf-8"))
+"""Names, items, goods, places, colours and jobs for the stories."""
+
+
+def pick(rng: random.Random, kind: str, count: int) -> list[str]:
+    """`count` different words of one kind."""
+    return rng.sample(WORDS[kind], count)
+
+
+def size(rng: random.Random, level: int, low: int, high: int) -> int:
+    """A size in the level's own tenth of [low, high), so that a higher level is always larger."""
+    step = (high - low) // 10
+    return low + step * (level - 1) + rng.randrange(step)
+
+
+def listing(words: Sequence[object]) -> str:
+    """`a, b and c`."""
+    *head, last = map(str, words)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def fraction(value: Fraction) -> str:
+    """`a/b` in lowest terms (`a` for an integer)."""
+    return str(value)

@@ -1,0 +1,139 @@
+"""From an id and options to an environment: the one place where the parts are put together."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, cast
+
+import gymnasium as gym
+
+if TYPE_CHECKING:
+    from tir_gym.core.domain import Domain, Setting
+    from tir_gym.core.interfaces import Executor, Protocol
+    from tir_gym.core.task import TaskSet
+    from tir_gym.core.verify import Rewards
+    from tir_gym.drivers.env import ToolEnv
+    from tir_gym.drivers.vector import ToolVectorEnv
+
+_DOMAINS: dict[str, str] = {}
+
+
+def register(env_id: str, domain: str) -> None:
+    """Make a domain ("module:Class") known to Gymnasium under an id. It is imported when first made.
+
+    Gymnasium's passive checker is left off: it warns of the nan that an invalid episode must return. The contract
+    tests run `check_env` on every id instead.
+    """
+    _DOMAINS[env_id] = domain
+    gym.register(
+        env_id,
+        entry_point="tir_gym.envs.registration:make_env",
+        vector_entry_point="tir_gym.envs.registration:make_vector_env",
+        kwargs={"env_id": env_id},
+        disable_env_checker=True,
+    )
+
+
+def list_envs() -> list[str]:
+    """The registered ids, sorted."""
+    return sorted(_DOMAINS)
+
+
+def domain_of(env_id: str) -> "type[Domain]":
+    """The domain class behind an id. Raises `ValueError` that lists the ids there are."""
+    if env_id not in _DOMAINS:
+        raise ValueError(f"no environment {env_id!r}; there are {', '.join(list_envs())}")
+    module, _, name = _DOMAINS[env_id].partition(":")
+    return cast("type[Domain]", getattr(importlib.import_module(module), name))
+
+
+def make_setting(
+    env_id: str,
+    *,
+    protocol: "str | Protocol" = "xml",
+    split: str = "train",
+    difficulty: int | None = None,
+    tasks: "str | TaskSet | None" = None,
+    max_turns: int = 8,
+    max_calls: int = 64,
+    max_virtual_s: float = 3600.0,
+    max_chars: int = 200_000,
+    void_ends: bool = False,
+    rewards: "Rewards | None" = None,
+    **options: Any,
+) -> "Setting":
+    """The setting that these options describe; `options` are the domain's own fields.
+
+    Raises `TypeError` for an unknown option, `ValueError` for a value that does not fit; both say what would.
+    """
+    from tir_gym.core.domain import Budget, Setting
+    from tir_gym.protocols import protocol as find_protocol
+    from tir_gym.rewards import RewardProgram
+
+    domain_class = domain_of(env_id)
+    known = [item.name for item in fields(cast(Any, domain_class))]
+    if unknown := set(options) - set(known):
+        own = f"; {domain_class.name} has the options {known}" if known else ""
+        raise TypeError(f"{env_id} takes no option {sorted(unknown)}{own}")
+    domain = domain_class(**options)
+    given: Mapping[str, Any] = {
+        "protocol": (protocol, "xml"),
+        "split": (split, "train"),
+        "difficulty": (difficulty, None),
+        "tasks": (tasks, None),
+        "max_turns": (max_turns, 8),
+        "max_calls": (max_calls, 64),
+        "max_virtual_s": (max_virtual_s, 3600.0),
+        "max_chars": (max_chars, 200_000),
+        "void_ends": (void_ends, False),
+    }
+    changed = {name: value for name, (value, default) in given.items() if value != default}
+    return Setting(
+        env_id=env_id,
+        domain=domain,
+        tasks=domain.tasks(tasks, split, difficulty) if tasks is None or isinstance(tasks, str) else tasks,
+        protocol=find_protocol(protocol),
+        rewards=RewardProgram() if rewards is None else rewards,
+        budget=Budget(turns=max_turns, calls=max_calls, virtual_s=max_virtual_s),
+        max_chars=max_chars,
+        void_ends=void_ends,
+        options={
+            name: v if isinstance(v, str | int | float) else repr(v) for name, v in {**changed, **options}.items()
+        },
+    )
+
+
+def default_executor() -> "Executor":
+    """The process-wide fork server; it starts with the first episode that needs it and stops with the last."""
+    from tir_gym.executors import ForkServer, shared
+
+    return shared(ForkServer())
+
+
+def _executor_for(setting: "Setting") -> "Executor | None":
+    return default_executor() if setting.domain.runs_code else None
+
+
+def make_env(
+    env_id: str, *, executor: "Executor | None" = None, render_mode: str | None = None, **options: Any
+) -> "ToolEnv":
+    """The entry point of `gym.make`: options as of `make_setting`, and an executor of one's own."""
+    from tir_gym.drivers.env import ToolEnv
+
+    setting = make_setting(env_id, **options)
+    return ToolEnv(setting, executor or _executor_for(setting), render_mode)
+
+
+def make_vector_env(
+    env_id: str, *, num_envs: int = 1, executor: "Executor | None" = None, **options: Any
+) -> "ToolVectorEnv":
+    """The entry point of `gym.make_vec`."""
+    from tir_gym.drivers.vector import ToolVectorEnv
+
+    setting = make_setting(env_id, **options)
+    return ToolVectorEnv(setting, executor or _executor_for(setting), num_envs)
+
+
+def make_vec(env_id: str, num_envs: int = 1, **options: Any) -> "ToolVectorEnv":
+    """A vector environment by id: `gym.make_vec` without its spec."""
+    return make_vector_env(env_id, num_envs=num_envs, **options)

@@ -1,0 +1,178 @@
+"""`ForkServer`: untrusted Python in jailed processes forked from one warm interpreter."""
+
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
+from tir_gym.executors.process import ServerProcess
+from tir_gym.executors.report import observe
+from tir_gym.executors.session import GuestSession
+
+
+class _State:
+    """What a `ForkServer` has in this process: leases, the server, open sessions."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.leases = 0
+        self.server: ServerProcess | None = None
+        self.sessions: weakref.WeakSet[GuestSession] = weakref.WeakSet()
+        _STATES.add(self)
+
+    def stop(self) -> None:
+        for session in list(self.sessions):
+            session.close()
+        if self.server is not None:
+            self.server.close()
+            self.server = None
+
+    def forget(self) -> None:
+        """After `os.fork`, in the child: the parent's server is not ours."""
+        for session in list(self.sessions):
+            session.forget()
+        if self.server is not None:
+            self.server.forget()
+        self.__init__()  # type: ignore[misc]
+
+
+_STATES: "weakref.WeakSet[_State]" = weakref.WeakSet()
+_SHARED: dict[Executor, Executor] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ForkServer(Executor):
+    """Sessions forked from one warm, jailed interpreter; equal configurations are equal, hashable and picklable.
+
+    `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
+    Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
+    container that allows none (weaker; for tests of that tier).
+
+    >>> executor = ForkServer(preload=())
+    >>> with executor.leased():
+    ...     session = executor.open(Limits(), seed=0)
+    ...     session.close()
+    """
+
+    preload: tuple[str, ...] = ("numpy", "sympy")
+    packages: tuple[str, ...] = ()
+    namespaces: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_state", _State())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ForkServer, (self.preload, self.packages, self.namespaces)
+
+    @property
+    def _own(self) -> _State:
+        state: _State = self.__dict__["_state"]
+        return state
+
+    @contextlib.contextmanager
+    def leased(self) -> Any:
+        """`acquire` on entry, `release` on exit."""
+        self.acquire()
+        try:
+            yield self
+        finally:
+            self.release()
+
+    def acquire(self) -> Self:
+        """Take a lease; the first starts the server. Raises `ExecutorUnavailable`."""
+        state = self._own
+        with state.lock:
+            if state.leases == 0:
+                self._start()
+            state.leases += 1
+        return self
+
+    def release(self) -> None:
+        """Give a lease back; the last closes every session and returns when all processes are gone."""
+        state = self._own
+        with state.lock:
+            if state.leases == 0:
+                return
+            state.leases -= 1
+            if state.leases == 0:
+                state.stop()
+
+    def _start(self) -> ServerProcess:
+        server = ServerProcess(self.preload, self.packages, self.namespaces)
+        try:
+            refuse_if_weak(server.hello)
+        except ExecutorUnavailable:
+            server.close()
+            raise
+        self._own.server = server
+        return server
+
+    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> GuestSession:
+        """Start a session; returns at once. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
+        state = self._own
+        with state.lock:
+            if state.leases == 0:
+                raise RuntimeError("open() without a lease; call acquire() first")
+            server = state.server
+            if server is None or not server.alive():
+                if server is not None:
+                    server.close()
+                server = self._start()
+            session = GuestSession.start(server, limits, seed, tools, state.sessions.add)
+        return session
+
+    def report(self) -> dict[str, str]:
+        """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""
+        with self.leased():
+            server = self._own.server
+            assert server is not None
+            session = self.open(Limits(wall_s=20.0, memory_mb=256), seed=0)
+            try:
+                return observe(session, server.hello)
+            finally:
+                session.close()
+
+
+def refuse_if_weak(hello: dict[str, Any]) -> None:
+    """Raise `ExecutorUnavailable` where neither namespaces nor Landlock with seccomp hold sessions."""
+    if hello["namespaces"]:
+        return
+    lacks = []
+    if not hello["landlock"]:
+        lacks.append("Landlock (Linux 5.13 or later, with landlock among the kernel's lsm=)")
+    if hello["seccomp"]:
+        lacks.append(f"seccomp ({hello['seccomp']})")
+    if lacks:
+        raise ExecutorUnavailable(
+            f"no namespaces, and missing: {', '.join(lacks)}. Allow user namespaces "
+            "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
+        )
+
+
+def shared(executor: Executor) -> Executor:
+    """The instance of this process that stands for every executor equal to `executor`; they share its server."""
+    with _SHARED_LOCK:
+        return _SHARED.setdefault(executor, executor)
+
+
+def _after_fork() -> None:
+    global _SHARED_LOCK
+    _SHARED_LOCK = threading.Lock()
+    for state in list(_STATES):
+        state.forget()
+
+
+def _at_exit() -> None:
+    for state in list(_STATES):
+        state.stop()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
+__all__ = ["ForkServer", "Session", "shared"]

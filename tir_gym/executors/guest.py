@@ -1,0 +1,442 @@
+"""The interpreter loop inside a session: runs submissions, calls tools on the host, copies itself on request.
+
+It shares its process with the policy's code, so nothing here is a boundary and the host believes nothing it says.
+Standard library only; loaded once by `server` before it forks.
+"""
+
+import _thread
+import array
+import ast
+import base64
+import builtins
+import contextlib
+import json
+import linecache
+import os
+import random
+import resource
+import signal
+import socket
+import stat
+import struct
+import sys
+import threading
+import traceback
+import types
+from collections import deque
+from typing import Any
+
+from tir_gym.executors import jail
+from tir_gym.executors.sink import Sink, clip
+
+CHANNEL = 3
+"""The descriptor of the channel to the host."""
+MAX_CALL = 1 << 20
+"""Bytes of one tool call's frame."""
+CHUNK = 1 << 19
+"""Bytes of a file in one frame."""
+_encode = json.JSONEncoder(allow_nan=False).encode
+_decode = json.JSONDecoder().decode
+_MAIN = threading.main_thread().ident
+
+
+class ToolError(Exception):
+    """A tool called from the session failed; the message is the host's."""
+
+
+ToolError.__module__ = "builtins"
+
+
+def frame(message: dict[str, Any]) -> bytes:
+    """A message as it travels: its length in four bytes, then JSON."""
+    body = _encode(message).encode()
+    return struct.pack("!I", len(body)) + body
+
+
+def capture(work: str) -> None:
+    """Point descriptors 1 and 2 at nameless files in `work`, so that they count against its size."""
+    for fd in (1, 2):
+        fresh = os.open(work, os.O_TMPFILE | os.O_RDWR | os.O_APPEND, 0o600)
+        os.dup2(fresh, fd)
+        os.close(fresh)
+
+
+class Channel:
+    """Frames from and to the host; `wanted` is the submission the host has asked to interrupt."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(fileno=CHANNEL)
+        self.buffer = bytearray()
+        self.frames: deque[dict[str, Any]] = deque()
+        self.fds: list[int] = []
+        self.wanted = ""
+        self.pumping = self.late = False
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message whole."""
+        self.socket.sendall(frame(message))
+
+    def pump(self, flags: int = 0) -> None:
+        """Read what is there (wait for something without MSG_DONTWAIT); ends the process with the channel."""
+        self.pumping = True
+        try:
+            while True:
+                self.late = False
+                with contextlib.suppress(BlockingIOError):
+                    self._receive(flags)
+                if not self.late:
+                    return
+                flags = socket.MSG_DONTWAIT
+        finally:
+            self.pumping = False
+
+    def _receive(self, flags: int) -> None:
+        data, ancillary, _, _ = self.socket.recvmsg(1 << 18, 64, flags | socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            os._exit(0)
+        for _, kind, content in ancillary:
+            if kind == socket.SCM_RIGHTS:
+                self.fds += array.array("i", content)
+        self.buffer += data
+        while len(self.buffer) >= 4:
+            size = int.from_bytes(self.buffer[:4], "big")
+            if len(self.buffer) < 4 + size:
+                return
+            message = _decode(self.buffer[4 : 4 + size].decode())
+            del self.buffer[: 4 + size]
+            if message["t"] == "interrupt":
+                self.wanted = message["token"]
+            else:
+                self.frames.append(message)
+
+    def next(self) -> dict[str, Any]:
+        """The next message; waits for it."""
+        while not self.frames:
+            self.pump()
+        return self.frames.popleft()
+
+
+class Guest:
+    """One session: its namespace, channel and streams."""
+
+    def __init__(self, limits: dict[str, Any]) -> None:
+        self.limits = limits
+        self.chars: int = limits["output_chars"]
+        self.work, self.base = "/box/work", ""
+        self.channel = Channel()
+        self.lock = threading.Lock()
+        self.token, self.running, self.frozen, self.calls = "", False, False, 0
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__["__builtins__"] = builtins
+        sys.modules["__main__"] = self.main
+        vars(builtins).update(ToolError=ToolError, exit=sys.exit, quit=sys.exit)
+        self.out, self.err = Sink(self.chars, 1), Sink(self.chars, 2)
+        self.reserve: bytearray | None = bytearray(4 << 20)
+        self.spent = 0.0
+        signal.signal(signal.SIGINT, self.on_interrupt)
+
+    # --- interrupts ----------------------------------------------------------------------------------------------
+    def on_interrupt(self, number: int, at: types.FrameType | None) -> None:
+        """Raise in the submission the host means; a signal that comes late for it does nothing."""
+        if self.channel.pumping:
+            self.channel.late = True
+            return
+        self.channel.pump(socket.MSG_DONTWAIT)
+        self.check()
+
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` (in the main thread) if the running submission is to stop."""
+        if self.running and self.channel.wanted == self.token:
+            if _thread.get_ident() != _MAIN:
+                _thread.interrupt_main()
+                return
+            self.channel.wanted = ""
+            raise KeyboardInterrupt
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+    def loop(self) -> None:
+        """Serve the host until the channel ends."""
+        self.channel.send({"t": "ready"})
+        while True:
+            message = self.channel.next()
+            kind = message["t"]
+            if kind == "run":
+                self.channel.send(self.submission(message))
+            elif kind == "tools":
+                for tool in message["tools"]:
+                    self.main.__dict__[tool["name"]] = self.function(**tool)
+            elif kind == "fork":
+                self.fork(message["token"])
+            elif kind in ("put", "get"):
+                self.channel.send(self.file(message))
+
+    def submission(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Run one submission and describe how it ended."""
+        name, code, status, value = f"<call {message['n']}>", message["code"], "ok", ""
+        linecache.cache[name] = (len(code), None, code.splitlines(True), name)
+        error = trace = ""
+        sys.stdout, sys.stderr = self.out, self.err
+        sys.__stdout__, sys.__stderr__ = self.out, self.err  # type: ignore[assignment,misc]
+        signal.signal(signal.SIGINT, self.on_interrupt)
+        self.token = message["token"]
+        try:
+            try:
+                self.running = True
+                self.check()
+                value = self.evaluate(code, name)
+            finally:
+                self.running = False
+        except BaseException as caught:  # noqa: BLE001 - whatever the policy raises is its result
+            if isinstance(caught, MemoryError):
+                self.reserve = None
+            status = next((name for kind, name in _STATUS.items() if isinstance(caught, kind)), "exception")
+            error, trace = describe(caught, self.chars)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        spent = usage.ru_utime + usage.ru_stime
+        cpu, self.spent = spent - self.spent, spent
+        reply = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
+        reply |= {"traceback": trace, "stdout": self.out.take(), "stderr": self.err.take()}
+        reply |= {"cpu": round(cpu, 6), "memory": usage.ru_maxrss}
+        if self.reserve is None:
+            with contextlib.suppress(MemoryError):
+                self.reserve = bytearray(4 << 20)
+        return reply
+
+    def evaluate(self, code: str, name: str) -> str:
+        """Execute `code`; return `repr` of its last expression, "" if there is none or it is None."""
+        tree = ast.parse(code, name)
+        last = tree.body[-1] if tree.body else None
+        space = self.main.__dict__
+        if not isinstance(last, ast.Expr):
+            exec(compile(tree, name, "exec", dont_inherit=True), space)  # noqa: S102 - what this process is for
+            return ""
+        tree.body.pop()
+        before = compile(tree, name, "exec", dont_inherit=True)
+        final = compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
+        exec(before, space)  # noqa: S102
+        result = eval(final, space)  # noqa: S307
+        if result is None:
+            return ""
+        space["_"] = result
+        return clip(repr(result), self.chars)
+
+    # --- tools ---------------------------------------------------------------------------------------------------
+    def function(self, name: str, parameters: list[str], doc: str) -> Any:
+        """A function of the namespace that asks the host."""
+
+        def call(*positional: Any, **named: Any) -> Any:
+            if len(positional) > len(parameters):
+                raise TypeError(f"{name}() takes {len(parameters)} arguments, {len(positional)} were given")
+            arguments = dict(zip(parameters, positional, strict=False))
+            if twice := arguments.keys() & named.keys():
+                raise TypeError(f"{name}() got more than one value for {min(twice)!r}")
+            return self.ask(name, arguments | named)
+
+        call.__name__ = call.__qualname__ = name
+        call.__module__, call.__doc__ = "__main__", doc
+        return call
+
+    def ask(self, name: str, arguments: dict[str, Any]) -> Any:
+        """Have the host call a tool; waits for the answer. Raises `ToolError`."""
+        with self.lock:
+            if not self.running:
+                raise RuntimeError(f"{name}() was called while no submission is running")
+            self.calls += 1
+            number = self.calls
+            body = frame({"t": "call", "token": self.token, "id": number, "tool": name, "arguments": arguments})
+            if len(body) > MAX_CALL:
+                raise ValueError(f"arguments of {name}() take {len(body)} bytes; at most {MAX_CALL} are sent")
+            self.channel.socket.sendall(body)
+            while True:
+                while not self.channel.frames:
+                    self.channel.pump()
+                    self.check()
+                answer = self.channel.frames.popleft()
+                if answer["t"] == "answer" and answer["id"] == number:
+                    break
+        if answer["error"]:
+            raise ToolError(answer["error"])
+        return answer["value"]
+
+    # --- files ---------------------------------------------------------------------------------------------------
+    def file(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Write or read one piece of a file of the working directory."""
+        reply: dict[str, Any] = {"t": "file", "token": message["token"], "data": "", "error": ""}
+        path, at = os.path.join(self.work, message["path"]), message["at"]  # noqa: PTH118
+        try:
+            if message["t"] == "put":
+                os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | (0 if at else os.O_TRUNC), 0o600)
+                try:
+                    data = base64.b64decode(message["data"])
+                    while data:
+                        written = os.pwrite(fd, data, at)
+                        data, at = data[written:], at + written
+                finally:
+                    os.close(fd)
+            else:
+                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    if not stat.S_ISREG(os.fstat(fd).st_mode):
+                        raise IsADirectoryError("not a regular file")
+                    reply["data"] = base64.b64encode(os.pread(fd, CHUNK, at)).decode()
+                finally:
+                    os.close(fd)
+        except (FileNotFoundError, NotADirectoryError):
+            reply["error"] = "missing"
+        except OSError as error:
+            reply["error"] = f"{type(error).__name__}: {error.strerror or error}"
+        return reply
+
+    # --- live copies ---------------------------------------------------------------------------------------------
+    def fork(self, token: str) -> None:
+        """Become this session and a copy of it. The first time, this very process stays behind as their parent."""
+        fds, self.channel.fds = self.channel.fds, []
+        reason = self.obstacle(fds)
+        if reason:
+            for fd in fds:
+                os.close(fd)
+            self.channel.send({"t": "forked", "token": token, "error": reason})
+            return
+        channel, line = fds[0], socket.socket(fileno=fds[1])
+        state = random.getstate()  # the module seeds itself anew in every child
+        error = ""
+        try:
+            if os.fork() == 0:
+                random.setstate(state)
+                self.become_copy(channel, line)
+                return
+            if not self.frozen:
+                self.frozen = True
+                if os.fork() != 0:
+                    self.freeze(line)
+                random.setstate(state)
+                line.send(b"parent")
+        except OSError as caught:
+            error = f"the kernel refuses to fork: {caught.strerror}; too many live copies?"
+        os.close(channel)
+        line.close()
+        self.channel.send({"t": "forked", "token": token, "error": error})
+
+    def obstacle(self, ours: list[int]) -> str:
+        """Why the state cannot be copied, "" if it can."""
+        if _thread._count():
+            return f"{_thread._count()} threads of the session are alive; join them first"
+        for fd in range(64):
+            if fd <= CHANNEL or fd in ours:
+                continue
+            try:
+                mode = os.fstat(fd).st_mode
+            except OSError:
+                continue
+            if not stat.S_ISCHR(mode):
+                return f"descriptor {fd} of the session is open, copies would share its position; close it first"
+        return "" if len(ours) == 2 else "the descriptors for the copy did not arrive"
+
+    def freeze(self, line: socket.socket) -> None:
+        """Stay behind: hold the process ids of the copies together, run nothing."""
+        for fd in (1, 2, CHANNEL):
+            os.close(fd)
+        for fd in range(4, 64):
+            if fd != line.fileno():
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        line.send(b"stem")
+        line.close()
+        while True:
+            signal.pause()
+
+    def become_copy(self, channel: int, line: socket.socket) -> None:
+        """Take up the new channel, working directory and confinement."""
+        os.dup2(channel, CHANNEL)
+        os.close(channel)
+        self.frozen = True
+        try:
+            line.send(b"copy")
+            box = line.recv(4096).decode()
+            line.close()
+            if not box.startswith("/"):
+                raise OSError(box)
+            old, here = self.work, os.getcwd()  # noqa: PTH109
+            copy_tree(old, box)
+            self.separate(os.path.dirname(box))  # noqa: PTH120
+            self.work = box
+            inside = os.path.relpath(here, old)
+            os.chdir(box if inside.startswith("..") else os.path.join(box, inside))  # noqa: PTH118
+            capture(box)
+            os.environ.update(HOME=box, TMPDIR=box)
+            if "tempfile" in sys.modules:
+                sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
+        except OSError as error:
+            self.channel.send({"t": "failed", "text": f"cannot copy the working directory: {error}"})
+            os._exit(70)
+        self.spent = 0.0
+        self.channel.send({"t": "ready"})
+
+    def separate(self, base: str) -> None:
+        """Confine this copy to its own part of the tree; past the kernel's 16 layers it keeps its parent's part."""
+        abi = jail.landlock_abi()
+        if not abi:
+            return
+        ruleset = jail.landlock_rules(abi, self.limits["readable"], [base], ["/dev/null"])
+        try:
+            with contextlib.suppress(OSError):
+                jail.landlock_enter(ruleset)
+        finally:
+            os.close(ruleset)
+
+
+_STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted"}
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copy regular files and directories with their modes. Raises `OSError`."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            to = f"{target}/{entry.name}"
+            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+            if entry.is_dir(follow_symlinks=False):
+                os.mkdir(to, mode | 0o700)  # noqa: PTH102
+                copy_tree(entry.path, to)
+                continue
+            source_fd = os.open(entry.path, os.O_RDONLY)
+            target_fd = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                while os.sendfile(target_fd, source_fd, None, 1 << 24):
+                    pass
+            finally:
+                os.close(source_fd)
+                os.close(target_fd)
+
+
+def describe(error: BaseException, chars: int) -> tuple[str, str]:
+    """The exception in a line, and its traceback through the policy's own code; bounded, never raises."""
+    try:
+        summary = clip(f"{type(error).__name__}: {error}".rstrip(": "), min(chars, 4000))
+    except BaseException:  # noqa: BLE001 - its __str__ is the policy's code
+        summary = type(error).__name__
+    try:
+        told = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True, limit=2000)
+        _only_own(told, 0)
+        return summary, clip("".join(told.format()), min(chars, 8000))
+    except BaseException:  # noqa: BLE001
+        return summary, ""
+
+
+def _only_own(told: traceback.TracebackException, depth: int) -> None:
+    own = [entry for entry in told.stack if entry.filename.startswith("<call ")]
+    told.stack = traceback.StackSummary.from_list(own if len(own) <= 40 else own[:20] + own[-20:])
+    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if other is not None and depth < 10:
+            _only_own(other, depth + 1)
+
+
+def run(orders: dict[str, Any]) -> None:
+    """Be a session until the host ends it."""
+    random.seed(orders["seed"])
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(orders["seed"] % (1 << 32))
+    guest = Guest(orders["limits"])
+    orders.clear()
+    guest.loop()

@@ -1,0 +1,197 @@
+"""The kernel's side of a session: mounts, namespaces, Landlock, limits and dropped rights, through `ctypes`.
+
+Runs in the launcher and the fork server with the standard library only. Every function raises `OSError` where the
+kernel refuses; nothing here decides whether that is acceptable.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import struct
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SYS_PIVOT_ROOT, _SYS_MOUNT_SETATTR, _SYS_CAPSET = 155, 442, 126
+_SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = 444, 445, 446
+_SYS_PIDFD_SEND_SIGNAL, _SYS_CLOSE_RANGE = 424, 436
+
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
+RDONLY, NOSUID, NODEV, NOEXEC, BIND, REC, PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_DETACH, _REMOUNT = 2, 32
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 4, 24, 38, 47
+NO_RANDOM_ADDRESSES = 0x0040000
+
+_READ = 1 << 2 | 1 << 3
+_DEVICE = 1 << 1 | 1 << 2
+_NEVER = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # execute, make devices, sockets, fifos, symlinks
+COPIES = 96
+"""Live copies of one session for which the limit on tasks leaves room."""
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+def _syscall(what: str, *arguments: object) -> int:
+    return _check(int(_LIBC.syscall(*arguments)), what)
+
+
+def _prctl(what: str, *arguments: int) -> None:
+    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:5]]
+    _check(int(_LIBC.prctl(*padded)), what)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by `flags`."""
+    _check(int(_LIBC.unshare(ctypes.c_int(flags))), "unshare")
+
+
+def setns(fd: int, flags: int) -> None:
+    """Enter the namespaces `flags` of a process (by pid descriptor)."""
+    _check(int(_LIBC.setns(ctypes.c_int(fd), ctypes.c_int(flags))), "setns")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    result = _LIBC.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode() or None)
+    _check(int(result), f"mount {target}")
+
+
+def umount(target: str) -> None:
+    """Detach what is mounted at `target`."""
+    _check(int(_LIBC.umount2(target.encode(), _DETACH)), f"umount {target}")
+
+
+def pivot(root: str) -> None:
+    """Make `root`, a mount, the root of this mount namespace and forget the old one."""
+    os.chdir(root)
+    _syscall("pivot_root", _SYS_PIVOT_ROOT, b".", b".")
+    _check(int(_LIBC.umount2(b".", _DETACH)), "umount the old root")
+    os.chdir("/")
+
+
+def seal_mount(target: str, attributes: int) -> None:
+    """Set mount attributes (`RDONLY`, `NOSUID`, `NODEV`, `NOEXEC`) on everything mounted at and under `target`."""
+    attr = struct.pack("=QQQQ", attributes, 0, 0, 0)
+    try:
+        _syscall(f"mount_setattr {target}", _SYS_MOUNT_SETATTR, -100, target.encode(), 0x8000, attr, len(attr))
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS before Linux 5.12
+            raise
+        mount("none", target, "none", BIND | _REMOUNT | attributes)
+
+
+def seal_root() -> None:
+    """Make the root directory itself read-only, not what is mounted below it."""
+    mount("none", "/", "none", BIND | _REMOUNT | RDONLY | NOSUID | NODEV)
+
+
+def personality(flags: int) -> None:
+    """personality(2)."""
+    _check(int(_LIBC.personality(ctypes.c_ulong(flags))), "personality")
+
+
+def die_with_parent() -> None:
+    """Be killed when the parent process (its forking thread) ends."""
+    _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def send_signal(pidfd: int, number: int) -> None:
+    """Signal a process by its descriptor."""
+    _syscall("pidfd_send_signal", _SYS_PIDFD_SEND_SIGNAL, pidfd, number, None, 0)
+
+
+def map_user(inside: int, uid: int, gid: int, proc: int) -> None:
+    """In a new user namespace: be `inside`, user and group, for the outer ids; `proc` is a descriptor of /proc."""
+    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 1)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{inside} {uid} 1"), ("gid_map", f"{inside} {gid} 1")):
+        fd = os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+
+
+def close_from(fd: int) -> None:
+    """Close every descriptor from `fd` on."""
+    if int(_LIBC.syscall(_SYS_CLOSE_RANGE, fd, 0xFFFFFFFF, 0)) < 0:
+        os.closerange(fd, 1 << 16)
+
+
+def landlock_abi() -> int:
+    """The Landlock version of this kernel, 0 where there is none."""
+    return max(0, int(_LIBC.syscall(_SYS_LANDLOCK_CREATE, None, 0, 1)))
+
+
+def landlock_rules(abi: int, read: list[str], write: list[str], devices: list[str]) -> int:
+    """A rule set (descriptor): read under `read`, also change under `write`, use the files `devices`; no TCP."""
+    top = 13 + (abi >= 2) + (abi >= 3) + (abi >= 5)
+    every = (1 << top) - 1
+    attr = struct.pack("=QQQ", every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
+    attr = attr[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
+    ruleset = _syscall("landlock_create_ruleset", _SYS_LANDLOCK_CREATE, attr, len(attr), 0)
+    os.set_inheritable(ruleset, False)
+    rules = [(p, _READ) for p in read] + [(p, every & ~_NEVER) for p in write] + [(p, _DEVICE) for p in devices]
+    for path, allowed in rules:
+        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            if not os.path.isdir(path):  # noqa: PTH112 - the guest's half keeps to os
+                allowed &= _DEVICE
+            rule = struct.pack("=Qi", allowed, fd)
+            _syscall(f"landlock_add_rule {path}", _SYS_LANDLOCK_ADD, ruleset, 1, rule, 0)
+        finally:
+            os.close(fd)
+    return ruleset
+
+
+def landlock_enter(ruleset: int) -> None:
+    """Confine this process by the rule set; a stack of at most 16."""
+    _syscall("landlock_restrict_self", _SYS_LANDLOCK_RESTRICT, ruleset, 0)
+
+
+def drop_bounding_set() -> None:
+    """No later exec gains a capability."""
+    for capability in range(64):
+        try:
+            _prctl("PR_CAPBSET_DROP", _PR_CAPBSET_DROP, capability)
+        except OSError:
+            return
+
+
+def drop_rights(uid: int) -> None:
+    """Become `uid` (-1: stay) without groups, capabilities, new privileges or a readable memory image."""
+    if uid >= 0:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    _prctl("PR_CAP_AMBIENT", _PR_CAP_AMBIENT, 4)
+    header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)
+    _syscall("capset", _SYS_CAPSET, header, none)
+    _prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
+    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
+
+
+def limit(memory: int, disk: int, cpu_s: int, tasks: int) -> None:
+    """Set the resource limits of a session: bytes of address space and of one file, seconds, tasks (-1: leave)."""
+    wanted = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_FSIZE: disk,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_STACK: 8 << 20,
+    }
+    if tasks >= 0:
+        wanted[resource.RLIMIT_NPROC] = tasks
+    for kind, value in wanted.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    kill = cpu_s + 1 if hard == resource.RLIM_INFINITY else min(cpu_s + 1, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (min(cpu_s, kill), kill))

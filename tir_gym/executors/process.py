@@ -1,0 +1,202 @@
+"""The host's handle of one fork server process: starting it, talking to it, ending it."""
+
+import array
+import contextlib
+import importlib.util
+import json
+import os
+import platform
+import select
+import socket
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tir_gym.core.interfaces import ExecutorUnavailable
+
+START_S = 60.0
+"""Seconds a fork server has to come up."""
+_HERE = Path(__file__).parent
+_PROGRAMS = ("jail", "seccomp", "sink", "guest", "launcher", "server")
+_NEEDS = {"sympy": ("mpmath",)}
+_BOOT = """import json, os, sys, types
+stage, fd = sys.argv[1], int(sys.argv[2])
+config = json.loads(os.pread(fd, 1 << 24, 0))
+parent = types.ModuleType("tir_gym")
+package = parent.executors = types.ModuleType("tir_gym.executors")
+sys.modules.update({"tir_gym": parent, "tir_gym.executors": package})
+for name, source in config["programs"]:
+    module = types.ModuleType("tir_gym.executors." + name)
+    sys.modules[module.__name__] = module
+    setattr(package, name, module)
+    exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
+main = module.__dict__["main"] if stage == "server" else package.launcher.main
+del parent, package, module, name, source
+main(config, fd)
+"""
+
+
+def _packages(names: Sequence[str]) -> list[str]:
+    """Paths of the top-level packages `names` and of what they need. Raises `ExecutorUnavailable`."""
+    paths: list[str] = []
+    for name in dict.fromkeys(n for name in names for n in (name, *_NEEDS.get(name, ()))):
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+        if spec is None or spec.origin is None:
+            raise ExecutorUnavailable(f"sessions are to have the package {name!r}; install it: pip install {name}")
+        path = Path(spec.origin)
+        if spec.submodule_search_locations:
+            path = path.parent
+            libraries = path.parent / f"{path.name}.libs"
+            if libraries.is_dir():
+                paths.append(str(libraries))
+        paths.append(str(path))
+    return paths
+
+
+def _configuration(preload: Sequence[str], packages: Sequence[str], namespaces: bool, control: int) -> dict[str, Any]:
+    python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    stdlib = [sysconfig.get_path(kind, vars={"base": sys.base_prefix}) for kind in ("stdlib", "platstdlib")]
+    stdlib = [os.path.realpath(os.__file__.rsplit("/", 1)[0]), stdlib[0]]
+    multiarch = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    libraries = sorted(str(p) for p in (Path(sys.base_prefix) / "lib").glob("libpython*.so*"))
+    if (Path(sys.base_prefix) / "conda-meta").is_dir():
+        libraries = sorted(str(p) for p in (Path(sys.base_prefix) / "lib").glob("*.so*"))
+    system = ["/lib64", "/usr/lib64", f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/usr/share/zoneinfo"]
+    return {
+        "boot": _BOOT,
+        "control": control,
+        "host_pid": os.getpid(),
+        "masked": [f"{path}/{name}" for path in stdlib for name in ("site-packages", "dist-packages")],
+        "namespaces": namespaces,
+        "packages": _packages([*preload, *packages]),
+        "paths": [python, *dict.fromkeys(stdlib), *libraries, *system],
+        "preload": list(preload),
+        "programs": [(name, (_HERE / f"{name}.py").read_text("utf-8")) for name in _PROGRAMS],
+        "python": python,
+    }
+
+
+class ServerProcess:
+    """One running fork server. Thread-safe but for `close`."""
+
+    def __init__(self, preload: Sequence[str], packages: Sequence[str], namespaces: bool) -> None:
+        """Start it and wait until it is confined (not until it is warm). Raises `ExecutorUnavailable`."""
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[bytes, list[socket.socket]]] = deque()
+        self._sid = 0
+        self.dead = False
+        self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            config = _configuration(preload, packages, namespaces, far.fileno())
+            memory = os.memfd_create("tir_gym")
+            try:
+                os.pwrite(memory, json.dumps(config).encode(), 0)
+                self.process = subprocess.Popen(
+                    [config["python"], "-I", "-S", "-B", "-c", _BOOT, "launcher", str(memory)],
+                    env={},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(far.fileno(), memory),
+                    start_new_session=True,
+                )
+            finally:
+                os.close(memory)
+        except BaseException:
+            self.control.close()
+            raise
+        finally:
+            far.close()
+        self.hello = self._greet()
+        self.control.setblocking(False)
+
+    def _greet(self) -> dict[str, Any]:
+        self.control.settimeout(START_S)
+        try:
+            hello: dict[str, Any] = json.loads(self.control.recv(1 << 16) or b"null") or {}
+        except OSError as error:
+            hello = {"text": f"it was silent for {START_S:.0f} s ({error})"}
+        if hello.get("t") != "hello":
+            self.close()
+            raise ExecutorUnavailable(f"the fork server did not start: {hello.get('text', 'it ended at once')}")
+        return hello
+
+    def new_sid(self) -> int:
+        """A number no other session of this server has."""
+        with self._lock:
+            self._sid += 1
+            return self._sid
+
+    @property
+    def busy(self) -> bool:
+        """True while messages wait for room in the socket; `flush` must be called again."""
+        return bool(self._waiting)
+
+    def send(self, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
+        """Send a message with descriptors (duplicated); never blocks. A dead server is noted in `dead`."""
+        with self._lock:
+            self._waiting.append((json.dumps(message).encode(), [s.dup() for s in sockets]))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        with self._lock:
+            while self._waiting:
+                data, sockets = self._waiting[0]
+                fds = array.array("i", [s.fileno() for s in sockets])
+                ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)] if sockets else []
+                try:
+                    if not self.dead:
+                        self.control.sendmsg([data], ancillary, socket.MSG_NOSIGNAL)
+                except OSError as error:
+                    if error.errno in (11, 105, 109):  # EAGAIN, ENOBUFS, ETOOMANYREFS
+                        return
+                    self.dead = True
+                self._waiting.popleft()
+                for end in sockets:
+                    end.close()
+
+    def alive(self) -> bool:
+        """Whether it still holds its end of the control socket."""
+        if not self.dead:
+            with self._lock, contextlib.suppress(BlockingIOError):
+                try:
+                    self.dead = not self.control.recv(1 << 16)
+                except ConnectionError:
+                    self.dead = True
+        return not self.dead
+
+    def forget(self) -> None:
+        """In a process forked from the owner: close what was inherited, touch nothing else."""
+        self.dead = True
+        self.control.close()
+        for _, sockets in self._waiting:
+            for end in sockets:
+                end.close()
+        self._waiting.clear()
+        self.process.returncode = 0  # another process's child
+
+    def close(self) -> None:
+        """End the server with all its sessions; returns when every process of it is gone."""
+        self.dead = True
+        self.control.close()
+        self.flush()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def wait_readable(fd: int, until: float) -> bool:
+    """Wait until `fd` has something to read or `time.monotonic()` is `until`."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(max(0.0, until - time.monotonic()) * 1000))

@@ -1,0 +1,1 @@
+def observe(session, hello): return {}

@@ -1,0 +1,473 @@
+"""The fork server: a warm, single-threaded interpreter in its own namespaces that forks one confined child a session.
+
+It learns limits, seeds and descriptors from the host, never code or output, so nothing of one session is in the memory
+another is forked from. It ends with its control socket. Standard library only; exec'd by `launcher`.
+"""
+
+import array
+import contextlib
+import fcntl
+import functools
+import gc
+import importlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import struct
+import sys
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+from tir_gym.executors import guest, jail, seccomp
+
+_RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
+_CONTINUE = 1
+_GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
+_WARM = {
+    "numpy": "import numpy as n, numpy.random as r; a = r.default_rng(0).random((4, 4)); n.linalg.solve(a, a); "
+    "n.linalg.eigh(a); n.fft.fft(a); r.seed(0); r.normal(size=2); repr(a); n.sort(a)",
+    "sympy": "from sympy import *; x = Symbol('x'); str(solve(x**2 - 3*x + 2, x)); integrate(x*sin(x), x); "
+    "str(factor(x**3 - 1)); limit(sin(x)/x, x, 0); series(exp(x), x, 0, 4); simplify((x**2 - 1)/(x - 1)); "
+    "latex(x**2/3); N(pi, 20); Matrix([[1, 2], [3, 4]]).inv(); parse_expr('2*x + 1'); diff(x**2, x); factorint(60)",
+}
+
+
+@dataclass(eq=False)
+class Family:
+    """The first process of a session, with the copies forked from it: one pid namespace, user and fork gate."""
+
+    pid: int
+    pidfd: int
+    uid: int
+    disk: int
+    gate: int = -1
+    tickets: int = 0
+    frozen: bool = False
+    copies: int = 0
+    members: set["Member"] = field(default_factory=set)
+
+
+@dataclass(eq=False)
+class Member:
+    """One session: the process that runs its code, the server's end of its channel and where its copies' files go."""
+
+    sid: int
+    family: Family
+    channel: socket.socket
+    secret: bytes
+    pid: int = -1
+    pidfd: int = -1
+    base: str = "/box/copies"
+    box: str = ""
+
+
+@dataclass(eq=False)
+class Birth:
+    """A fork that is under way."""
+
+    parent: Member
+    child: Member
+
+
+class Server:
+    """The loop; `run` returns only in a new child, with what it must know."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.layers: dict[str, str] = {}
+        self.control = socket.socket(fileno=config["control"])
+        self.control.setblocking(False)
+        self.epoll = select.epoll()
+        self.members: dict[int, Member] = {}
+        self.handlers: dict[int, Any] = {}
+        self.families: dict[int, Family] = {}
+        self.births: dict[socket.socket, Birth] = {}
+        self.self_fd = os.pidfd_open(os.getpid())
+        self.uids = random.SystemRandom().randrange(1 << 30, 3 << 30)
+        self.nursery, self.nursery_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.child: dict[str, Any] | None = None
+        self.running = True
+        abi = jail.landlock_abi()
+        self.landlock = -1
+        self.readable = [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
+        if abi and config["namespaces"]:
+            self.landlock = jail.landlock_rules(abi, self.readable, ["/box"], ["/dev/null"])
+        self.scoped = abi >= 6
+        self.abi = abi
+        self.filter = seccomp.allow_list(self.scoped, True) if not seccomp.supported() else b""
+        self.gate = seccomp.fork_gate() if self.filter else b""
+        wake, wake_child = socket.socketpair()
+        for end in (wake, wake_child):
+            end.setblocking(False)
+        self.wake, self.wake_child = wake, wake_child
+        signal.set_wakeup_fd(wake_child.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _nothing)
+        self._watch(self.control.fileno(), self._control)
+        self._watch(wake.fileno(), self._reap)
+        self.nursery.setblocking(False)
+        self._watch(self.nursery.fileno(), self._gates)
+
+    def warm(self) -> None:
+        """Import and exercise what sessions will use, then read how large this process is."""
+        for name in self.config["preload"]:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+                exec(_WARM.get(name, ""), {})  # noqa: S102 - our own text
+        size = os.pread(self.config["statm"], 200, 0).split()[0]
+        self.size = int(size) * os.sysconf("SC_PAGESIZE")
+        os.close(self.config["statm"])
+        random.seed(0)
+        gc.collect()
+        gc.freeze()
+
+    def run(self) -> dict[str, Any]:
+        """Serve until the control socket ends (then the process does); in a child return its orders."""
+        while self.running:
+            for fd, mask in self.epoll.poll():
+                handler = self.handlers.get(fd)
+                if handler is not None:
+                    handler(mask)
+                if self.child is not None:
+                    return self.child
+        os._exit(0)
+
+    def _watch(self, fd: int, handler: Any) -> None:
+        self.handlers[fd] = handler
+        self.epoll.register(fd, select.EPOLLIN)
+
+    def _forget(self, fd: int) -> None:
+        if self.handlers.pop(fd, None) is not None:
+            self.epoll.unregister(fd)
+
+    # --- the host's wishes ---------------------------------------------------------------------------------------
+    def _control(self, _: int = 0) -> None:
+        while self.child is None:
+            fds = array.array("i")
+            try:
+                data, ancillary, _, _ = self.control.recvmsg(1 << 16, socket.CMSG_SPACE(8), socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            except OSError:
+                data, ancillary = b"", []
+            if not data:
+                self.running = False
+                return
+            for level, kind, content in ancillary:
+                if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                    fds.frombytes(content)
+            message = json.loads(data)
+            self._births_drain()
+            if message["t"] == "open":
+                self._open(message, socket.socket(fileno=fds[0]))
+            elif message["t"] == "fork":
+                self._fork(message, [socket.socket(fileno=fd) for fd in fds])
+            elif (member := self.members.get(message["sid"])) is not None:
+                number = signal.SIGINT if message["t"] == "interrupt" else signal.SIGKILL
+                if member.pidfd >= 0:
+                    with contextlib.suppress(OSError):
+                        jail.send_signal(member.pidfd, number)
+
+    def _open(self, message: dict[str, Any], channel: socket.socket) -> None:
+        spaces = self.config["namespaces"]
+        uid = -1
+        if self.config["whole_ids"]:
+            self.uids = self.uids + 1 if self.uids < (1 << 32) - 10 else 1 << 30
+            uid = self.uids
+        try:
+            if spaces:
+                jail.unshare(jail.NEWPID)
+            pid = os.fork()
+            if pid and spaces:
+                jail.setns(self.self_fd, jail.NEWPID)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                channel.send(guest.frame({"t": "failed", "text": f"cannot fork: {error}"}), socket.MSG_DONTWAIT)
+            channel.close()
+            return
+        if pid == 0:
+            self._born(message, channel, uid)
+            return
+        secret = bytes.fromhex(message["secret"])
+        family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"])
+        member = Member(message["sid"], family, channel, secret, pid, family.pidfd)
+        family.members.add(member)
+        self.families[pid] = family
+        self.members[member.sid] = member
+
+    def _gates(self, _: int = 0) -> None:
+        """Take the fork gates new children have sent."""
+        while True:
+            try:
+                data, fds, _, _ = socket.recv_fds(self.nursery, 16, 1, socket.MSG_CMSG_CLOEXEC)
+            except BlockingIOError:
+                return
+            owner = next((m.family for m in self.members.values() if data == str(m.sid).encode()), None)
+            if owner is None:
+                os.close(fds[0])
+                continue
+            owner.gate = fds[0]
+            self._watch(owner.gate, functools.partial(self._knock, owner))
+
+    def _knock(self, family: Family, mask: int) -> None:
+        """A process of `family` wants to fork: let it, if the host asked for that."""
+        if not mask & select.EPOLLIN:
+            self._forget(family.gate)  # the last process behind the gate is gone
+            return
+        request = bytearray(80)
+        try:
+            fcntl.ioctl(family.gate, _RECEIVE_NOTICE, request)
+        except OSError:
+            return
+        self._control()
+        if self.child is not None:
+            return
+        number, pid = struct.unpack_from("=QI", request)
+        expected = {b.parent.pid for b in self.births.values() if b.parent.family is family}
+        allowed = family.tickets > 0 and pid in expected
+        if allowed:
+            family.tickets -= 1
+        answer = bytearray(struct.pack("=QqiI", number, 0, 0 if allowed else -1, _CONTINUE if allowed else 0))
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(family.gate, _SEND_NOTICE, answer)
+
+    # --- forks ---------------------------------------------------------------------------------------------------
+    def _fork(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
+        channel, line = sockets
+        parent = self.members.get(message["sid"])
+        if parent is None:
+            channel.close()
+            line.close()
+            return
+        family = parent.family
+        child = Member(message["new"], family, channel, bytes.fromhex(message["secret"]))
+        self.births[line] = Birth(parent, child)
+        line.setblocking(False)
+        family.tickets = 1 if family.frozen else 2
+        self._watch(line.fileno(), functools.partial(self._midwife, line))
+
+    def _births_drain(self) -> None:
+        for line in list(self.births):
+            self._midwife(line)
+
+    def _midwife(self, line: socket.socket, _: int = 0) -> None:
+        """Read who was born on `line`; the kernel says with what process id."""
+        birth = self.births.get(line)
+        while birth is not None:
+            try:
+                data, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(12))
+            except BlockingIOError:
+                return
+            except OSError:
+                data, ancillary = b"", []
+            if not data:
+                self._forget(line.fileno())
+                del self.births[line]
+                line.close()
+                birth.parent.family.tickets = 0
+                if birth.child.pid < 0:
+                    birth.child.channel.close()
+                self._end_if_empty(birth.parent.family)
+                return
+            pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
+            with contextlib.suppress(OSError):
+                self._announce(line, birth, data, pid)
+
+    def _announce(self, line: socket.socket, birth: Birth, data: bytes, pid: int) -> None:
+        family = birth.parent.family
+        taken = {m.pid for m in family.members} | ({family.pid} if family.frozen else set())
+        if data == b"copy" and birth.child.pid < 0 and pid not in taken:
+            self._settle(birth.child, pid)
+            try:
+                birth.child.box = self._new_box(birth)
+                line.send(birth.child.box.encode())
+            except OSError as error:
+                line.send(f"!{error}".encode())
+        elif data == b"parent" and not family.frozen and pid not in taken:
+            family.frozen = True
+            self._settle(birth.parent, pid)
+        elif data == b"stem" and family.frozen and pid == family.pid:
+            jail.send_signal(family.pidfd, signal.SIGSTOP)
+
+    def _settle(self, member: Member, pid: int) -> None:
+        member.pid, member.pidfd = pid, os.pidfd_open(pid)
+        member.family.members.add(member)
+        self.members[member.sid] = member
+        self._watch(member.pidfd, functools.partial(self._copy_died, member))
+
+    def _new_box(self, birth: Birth) -> str:
+        """Mount a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be."""
+        family = birth.parent.family
+        family.copies += 1
+        birth.child.base = f"{birth.parent.base}/{family.copies}"
+        box = birth.child.base + "/work"
+        owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
+        jail.setns(family.pidfd, jail.NEWNS)
+        try:
+            flags = jail.NOSUID | jail.NODEV | jail.NOEXEC
+            if family.copies == 1:
+                jail.mount("tmpfs", "/box/copies", "tmpfs", flags, "size=1m,nr_inodes=4096,mode=0711")
+            os.mkdir(birth.child.base, 0o711)  # noqa: PTH102
+            os.mkdir(box, 0o711)  # noqa: PTH102
+            size = f"size={family.disk},nr_inodes=2048,mode=0700,{owner}"
+            jail.mount("tmpfs", box, "tmpfs", flags, size)
+        finally:
+            jail.setns(self.self_fd, jail.NEWNS)
+        return box
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+    def _reap(self, _: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.wake.recv(4096)
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            family = self.families.pop(pid, None)
+            if family is None:
+                continue
+            self._births_drain()
+            cpu = int((usage.ru_utime + usage.ru_stime) * 1000)
+            for member in list(family.members):
+                self._bury(member, status, cpu)
+            if family.gate >= 0:
+                self._forget(family.gate)
+                os.close(family.gate)
+            os.close(family.pidfd)
+
+    def _copy_died(self, member: Member, _: int) -> None:
+        info = bytearray(struct.pack("=Q", _INFO_EXIT) + bytes(56))
+        status = -1
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(member.pidfd, _GET_INFO, info)
+            if struct.unpack_from("=Q", info)[0] & _INFO_EXIT:
+                status = struct.unpack_from("=i", info, 60)[0]
+        self._bury(member, status, 0)
+
+    def _bury(self, member: Member, status: int, cpu_ms: int) -> None:
+        """Tell the host of an end, as the last bytes of the session's channel."""
+        family = member.family
+        family.members.discard(member)
+        self.members.pop(member.sid, None)
+        with contextlib.suppress(OSError):
+            note = member.secret + struct.pack("!ii", status, cpu_ms)
+            member.channel.send(note, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        member.channel.close()
+        if member.pidfd not in (-1, family.pidfd):
+            self._forget(member.pidfd)
+            os.close(member.pidfd)
+        if family.pid in self.families:
+            if member.box:
+                with contextlib.suppress(OSError):
+                    self._unmount(family, member.box)
+            self._end_if_empty(family)
+
+    def _end_if_empty(self, family: Family) -> None:
+        """Kill the frozen first process once no session needs it."""
+        expected = any(birth.parent.family is family for birth in self.births.values())
+        if family.pid in self.families and not family.members and not expected:
+            with contextlib.suppress(OSError):
+                jail.send_signal(family.pidfd, signal.SIGKILL)
+
+    def _unmount(self, family: Family, box: str) -> None:
+        jail.setns(family.pidfd, jail.NEWNS)
+        try:
+            jail.umount(box)
+        finally:
+            jail.setns(self.self_fd, jail.NEWNS)
+
+    # --- the child -----------------------------------------------------------------------------------------------
+    def _born(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:
+        """Confine this new process; whatever fails is told to the host and ends it."""
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            inherited = [self.control, self.nursery, self.wake, self.wake_child, *self.births]
+            for end in [*inherited, *(member.channel for member in self.members.values())]:
+                end.detach()  # closed below by number; never again when the object dies
+            self.epoll.close()
+            self._confine(message, channel, uid)
+            limits = message["limits"] | {"readable": self.readable}
+            self.child = {"seed": message["seed"], "limits": limits}
+            for table in (self.members, self.families, self.births, self.handlers, self.config):
+                table.clear()
+        except BaseException as error:  # noqa: BLE001 - never on without a jail
+            with contextlib.suppress(OSError):
+                os.write(guest.CHANNEL, guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
+                channel.send(guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
+            os._exit(70)
+
+    def _confine(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:
+        limits, spaces = message["limits"], self.config["namespaces"]
+        os.setsid()
+        work = "/box/work"
+        if spaces:
+            owner = f"uid={max(uid, 0)},gid={max(uid, 0)}"
+            jail.unshare(jail.NEWNS)
+            options = f"size={limits['disk']},nr_inodes=2048,mode=0700,{owner}"
+            jail.mount("tmpfs", work, "tmpfs", jail.NOSUID | jail.NODEV | jail.NOEXEC, options)
+            if uid < 0:
+                jail.unshare(jail.NEWUSER)
+                jail.map_user(1000, 0, 0, self.config["proc"])
+        os.dup2(channel.detach(), guest.CHANNEL)
+        os.dup2(self.nursery_child.fileno(), 4)
+        os.dup2(self.landlock if self.landlock >= 0 else 0, 5)
+        jail.close_from(6)
+        tasks = limits["processes"] + jail.COPIES if spaces or uid >= 0 else -1
+        jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
+        jail.drop_rights(uid)
+        jail.die_with_parent()
+        if self.landlock >= 0:
+            jail.landlock_enter(5)
+        os.chdir(work)
+        guest.capture(work)
+        if self.gate:
+            gate = seccomp.install(self.gate, listen=True)
+            with socket.socket(fileno=os.dup(4)) as line:
+                socket.send_fds(line, [str(message["sid"]).encode()], [gate])
+            os.close(gate)
+            seccomp.install(self.filter)
+        os.closerange(4, 6)
+
+
+def _nothing(number: int, frame: types.FrameType | None) -> None:
+    """Let a signal wake the loop."""
+
+
+def _high(fd: int) -> int:
+    """Move a descriptor out of the way of those a session has."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+    os.close(fd)
+    return moved
+
+
+def main(config: dict[str, Any], memory_fd: int) -> None:
+    """Run as the server; returns in a child once its session ends. Ends the process."""
+    os.close(memory_fd)
+    for name in ("proc", "statm", "control"):
+        config[name] = _high(config[name])
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(16):
+        if fd != null:
+            os.dup2(null, fd)
+    jail.die_with_parent()
+    jail.drop_bounding_set()
+    os.umask(0o022)
+    if config["namespaces"]:
+        sys.path.append("/packages")
+    server = Server(config)
+    hello = {"t": "hello", "landlock": server.abi, "seccomp": seccomp.supported(), "namespaces": config["namespaces"]}
+    server.control.send(json.dumps(hello).encode())
+    server.warm()
+    for name in [n for n in sys.modules if n == "tir_gym" or n.startswith("tir_gym.")]:
+        del sys.modules[name]
+    orders = server.run()
+    del server, config
+    guest.run(orders)
+    os._exit(0)

@@ -1,0 +1,461 @@
+"""The host's end of a session: frames, deadlines and what they mean. Never blocks but in `put`, `get` and `fork`."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from tir_gym.core.interfaces import (
+    Done,
+    ForkError,
+    HostCall,
+    Limits,
+    Measured,
+    RunStatus,
+    Session,
+    Stdout,
+    ToolSignature,
+)
+from tir_gym.executors.process import START_S, ServerProcess, wait_readable
+
+_MAGIC = b"\xff\xff\xff\xff"
+_NOTE = 24
+_CHUNK = 1 << 19
+_DONE = {
+    "t": str,
+    "token": str,
+    "status": str,
+    "value": str,
+    "error": str,
+    "traceback": str,
+    "stdout": str,
+    "stderr": str,
+    "cpu": float,
+    "memory": int,
+}
+_CALL = {"t": str, "token": str, "id": int, "tool": str, "arguments": dict}
+_FILE = {"t": str, "token": str, "data": str, "error": str}
+_FORKED = {"t": str, "token": str, "error": str}
+_STATUS = {"ok": RunStatus.OK, "exception": RunStatus.EXCEPTION, "memory": RunStatus.MEMORY}
+
+
+class _BadFrameError(Exception):
+    pass
+
+
+def _no_constant(name: str) -> Any:
+    raise _BadFrameError(f"{name} is not JSON")
+
+
+def _pack(message: dict[str, Any]) -> bytes:
+    body = json.dumps(message, allow_nan=False).encode()
+    return struct.pack("!I", len(body)) + body
+
+
+def _clean(text: str, limit: int) -> str:
+    """Well-formed text of at most about `limit` characters, whatever the guest sent."""
+    text = text if len(text) <= limit + 100 else text[: limit + 100]
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _check(message: dict[str, Any], shape: dict[str, type]) -> None:
+    if message.keys() != shape.keys():
+        raise _BadFrameError(f"a {message['t']!r} frame with the keys {sorted(message)[:12]}")
+    for key, kind in shape.items():
+        value = message[key]
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise _BadFrameError(f"{key!r} in a {message['t']!r} frame is a {type(value).__name__}")
+
+
+def relative_path(path: str) -> str:
+    """`path` in normal form. Raises `ValueError` unless it names something inside the working directory."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path or len(path) > 1000 or path.endswith("/"):
+        raise ValueError(f"{path!r} is not a path inside the working directory; use one like 'data/table.csv'")
+    return "/".join(parts)
+
+
+class GuestSession(Session):
+    """One confined interpreter, as `ForkServer.open` and `fork` return it. Not thread-safe.
+
+    After the session is lost (`Done.state_lost`) or closed, `fileno` is -1 and `submit` raises `RuntimeError`.
+    """
+
+    def __init__(
+        self, server: ServerProcess, limits: Limits, tools: dict[str, tuple[str, ...]], register: Callable[[Any], None]
+    ) -> None:
+        self._server, self._limits, self._tools, self._register = server, limits, tools, register
+        self._sid = server.new_sid()
+        self._secret = _MAGIC + os.urandom(12)
+        self._socket, self._far = socket.socketpair()
+        self._socket.setblocking(False)
+        self._in, self._out = bytearray(), bytearray()
+        self._events: deque[Stdout | HostCall | Done] = deque()
+        self._replies: deque[dict[str, Any]] = deque()
+        self._cap = (1 << 20) + 12 * (3 * limits.output_chars + 20_000)
+        self._ready = self._interrupted = False
+        self._lost = ""
+        self._turn, self._token, self._running = 0, "", False
+        self._start_by = time.monotonic() + START_S
+        self._began = 0.0
+        self._deadline: float | None = None
+        self._left = 0.0
+        self._call, self._calls = 0, 0
+        register(self)
+
+    @classmethod
+    def start(
+        cls,
+        server: ServerProcess,
+        limits: Limits,
+        seed: int,
+        tools: Sequence[ToolSignature],
+        register: Callable[[Any], None],
+    ) -> "GuestSession":
+        """Ask `server` for a new child; returns before it exists."""
+        signatures = {tool.name: tuple(tool.parameter_names) for tool in tools}
+        self = cls(server, limits, signatures, register)
+        with self._far:
+            asked = {
+                "memory": limits.memory_mb << 20,
+                "disk": limits.disk_mb << 20,
+                "cpu_s": limits.cpu_s,
+                "processes": limits.processes,
+                "output_chars": limits.output_chars,
+            }
+            order = {"t": "open", "sid": self._sid, "secret": self._secret.hex(), "seed": seed, "limits": asked}
+            server.send(order, [self._far])
+        if tools:
+            offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
+            self._out += _pack({"t": "tools", "tools": offered})
+        return self
+
+    # --- running -------------------------------------------------------------------------------------------------
+    def submit(self, code: str, deadline: float) -> int:
+        """Start running `code`; the clock starts once the interpreter is up. See `Session.submit`."""
+        self._must_be_idle()
+        self._turn += 1
+        self._token = os.urandom(8).hex()
+        self._running, self._interrupted, self._call, self._calls = True, False, 0, self._calls
+        self._began = time.monotonic()
+        self._left = deadline
+        self._deadline = self._began + deadline if self._ready else None
+        self._out += _pack({"t": "run", "n": self._turn, "code": code, "token": self._token})
+        self._flush()
+        return self._turn
+
+    def _must_be_idle(self) -> None:
+        if self._lost:
+            raise RuntimeError(f"the session is over: {self._lost}; open a new one")
+        if self._running:
+            raise RuntimeError(f"submission {self._turn} is still running; wait for its Done")
+
+    def events(self) -> list[Stdout | HostCall | Done]:
+        """What has happened since the last call. See `Session.events`."""
+        if not self._lost:
+            self._advance()
+        found = list(self._events)
+        self._events.clear()
+        return found
+
+    def _advance(self) -> None:
+        self._flush()
+        self._receive()
+        now = time.monotonic()
+        if self._lost:
+            return
+        if not self._ready:
+            if now >= self._start_by or not self._server.alive():
+                self._lose(RunStatus.EXECUTOR_ERROR, f"the interpreter was not up after {START_S:.0f} s")
+        elif self._deadline is not None and now >= self._deadline:
+            if self._interrupted:
+                self._lose(RunStatus.TIMEOUT, "time limit; the code did not react to the interrupt and was killed")
+            else:
+                self.interrupt()
+
+    def wakeup(self) -> float | None:
+        """When `events` must be called though nothing arrives (`time.monotonic()` seconds). See `Session.wakeup`."""
+        if self._lost:
+            return time.monotonic() if self._events else None
+        if self._events or self._out or self._server.busy:
+            return time.monotonic() + 0.002
+        if not self._ready:
+            return self._start_by if self._running else None
+        return self._deadline
+
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` in the running code, kill it after `Limits.grace_s`."""
+        if self._lost or not self._running or self._interrupted:
+            return
+        self._interrupted = True
+        self._out += _pack({"t": "interrupt", "token": self._token})
+        self._flush()
+        self._server.send({"t": "interrupt", "sid": self._sid})
+        self._left = self._limits.grace_s
+        self._deadline = time.monotonic() + self._left if self._ready else None
+
+    def answer(self, call_id: int, value: Any = None, error: str = "") -> None:
+        """Answer the tool call that waits; an answer to one that no longer does is dropped.
+
+        Raises `TypeError` or `ValueError` if `value` is not JSON.
+        """
+        if self._lost or call_id != self._call or call_id == 0:
+            return
+        packed = _pack({"t": "answer", "id": call_id, "value": value, "error": error})
+        self._call = 0
+        self._out += packed
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._left
+        self._flush()
+
+    # --- files and copies ----------------------------------------------------------------------------------------
+    def put(self, path: str, data: bytes) -> None:
+        """Write a file of the working directory. Raises `ValueError` for another path, `OSError` if it does not fit."""
+        path = relative_path(path)
+        for at in range(0, max(1, len(data)), _CHUNK):
+            piece = base64.b64encode(data[at : at + _CHUNK]).decode()
+            reply = self._ask({"t": "put", "path": path, "at": at, "data": piece}, _FILE)
+            if reply["error"]:
+                raise OSError(f"{path}: {_clean(reply['error'], 200)}")
+
+    def get(self, path: str) -> bytes:
+        """Read a file of the working directory. Raises `FileNotFoundError`, `ValueError` for another path."""
+        path = relative_path(path)
+        data = bytearray()
+        while len(data) <= self._limits.disk_mb << 20:
+            reply = self._ask({"t": "get", "path": path, "at": len(data)}, _FILE)
+            if reply["error"] == "missing":
+                raise FileNotFoundError(f"{path} is not in the working directory")
+            if reply["error"]:
+                raise ValueError(f"{path}: {_clean(reply['error'], 200)}")
+            try:
+                piece = base64.b64decode(reply["data"], validate=True)
+            except ValueError:
+                self._lose(RunStatus.PROTOCOL_ERROR, "a file arrived garbled")
+                raise RuntimeError(f"the session is over: {self._lost}") from None
+            data += piece
+            if len(piece) < _CHUNK:
+                break
+        return bytes(data)
+
+    def fork(self) -> "GuestSession":
+        """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`."""
+        try:
+            self._must_be_idle()
+        except RuntimeError as error:
+            raise ForkError(str(error)) from None
+        child = GuestSession(self._server, self._limits, self._tools, self._register)
+        child._turn, child._calls = self._turn, self._calls
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child._far, ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            order = {"t": "fork", "sid": self._sid, "new": child._sid, "secret": child._secret.hex()}
+            self._server.send(order, [child._far, ours])
+            try:
+                reply = self._ask({"t": "fork"}, _FORKED, (child._far, theirs))
+                if reply["error"]:
+                    raise ForkError(_clean(reply["error"], 300))
+                until = time.monotonic() + self._limits.wall_s
+                while not child._ready and not child._lost and wait_readable(child.fileno(), until):
+                    child._advance()
+                if not child._ready:
+                    raise ForkError(child._lost or f"the copy was not up after {self._limits.wall_s} s")
+            except RuntimeError as error:
+                child.close()
+                raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
+        return child
+
+    def _ask(self, message: dict[str, Any], shape: dict[str, type], pass_on: Sequence[socket.socket] = ()) -> Any:
+        """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
+        self._must_be_idle()
+        self._token = os.urandom(8).hex()
+        until = time.monotonic() + self._limits.wall_s + (0.0 if self._ready else START_S)
+        packed = _pack(message | {"token": self._token})
+        while pass_on and self._out and not self._lost and time.monotonic() < until:
+            wait_readable(self.fileno(), time.monotonic() + 0.001)
+            self._advance()
+        if pass_on and not self._lost:
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._socket, [packed], [s.fileno() for s in pass_on])
+        else:
+            self._out += packed
+        self._advance()
+        while not self._replies and not self._lost:
+            if time.monotonic() >= until:
+                self._lose(RunStatus.KILLED, f"no reply to {message['t']!r} in time")
+                break
+            pause = time.monotonic() + 0.002 if self._out or self._server.busy else until
+            wait_readable(self.fileno(), pause)
+            self._advance()
+        if self._lost:
+            raise RuntimeError(f"the session is over: {self._lost}")
+        reply = self._replies.popleft()
+        if self._replies or reply.keys() != shape.keys():
+            self._lose(RunStatus.PROTOCOL_ERROR, "a reply to something else")
+            raise RuntimeError(f"the session is over: {self._lost}")
+        return reply
+
+    # --- the channel ---------------------------------------------------------------------------------------------
+    def _flush(self) -> None:
+        if self._server.busy:
+            self._server.flush()
+        with contextlib.suppress(OSError):
+            while self._out:
+                del self._out[: self._socket.send(self._out, socket.MSG_NOSIGNAL)]
+
+    def _receive(self) -> None:
+        for _ in range(64):
+            try:
+                data = self._socket.recv(1 << 17)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._ended()
+                return
+            self._in += data
+            try:
+                self._frames()
+            except _BadFrameError as error:
+                self._lose(RunStatus.PROTOCOL_ERROR, f"the session broke the protocol: {error}")
+            if self._lost:
+                return
+
+    def _frames(self) -> None:
+        while len(self._in) >= 4 and not self._lost:
+            if self._in[:4] == _MAGIC:
+                if self._in[:16] == self._secret[: len(self._in[:16])] and len(self._in) <= _NOTE:
+                    return  # the fork server's last word; the end follows
+                raise _BadFrameError("a frame that is too long")
+            size = int.from_bytes(self._in[:4], "big")
+            if size > self._cap:
+                raise _BadFrameError(f"a frame of {size} bytes")
+            if len(self._in) < 4 + size:
+                return
+            body = bytes(self._in[4 : 4 + size])
+            del self._in[: 4 + size]
+            try:
+                message = json.loads(body, parse_constant=_no_constant)
+            except (ValueError, RecursionError) as error:
+                raise _BadFrameError(f"{type(error).__name__} in a frame") from None
+            if not isinstance(message, dict) or not isinstance(message.get("t"), str):
+                raise _BadFrameError("a frame without a type")
+            self._message(message)
+
+    def _message(self, message: dict[str, Any]) -> None:
+        kind = message["t"]
+        if not self._ready:
+            if kind == "failed":
+                self._lose(RunStatus.EXECUTOR_ERROR, _clean(str(message.get("text")), 500))
+            elif message != {"t": "ready"}:
+                raise _BadFrameError(f"a {kind[:20]!r} frame before the first submission")
+            else:
+                self._ready = True
+                if self._running:
+                    self._deadline = time.monotonic() + self._left
+        elif message.get("token") != self._token or not self._token:
+            raise _BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
+        elif kind == "done" and self._running and not self._call:
+            _check(message, _DONE)
+            self._finish(message)
+        elif kind == "call" and self._running and not self._call:
+            _check(message, _CALL)
+            self._host_call(message)
+        elif kind in ("file", "forked") and not self._running and not self._replies:
+            _check(message, _FILE if kind == "file" else _FORKED)
+            self._replies.append(message)
+        else:
+            raise _BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
+
+    def _host_call(self, message: dict[str, Any]) -> None:
+        if message["tool"] not in self._tools or message["id"] <= self._calls:
+            raise _BadFrameError("a call of a tool that is not offered, or twice")
+        self._call = self._calls = message["id"]
+        now = time.monotonic()
+        if self._deadline is not None and not self._interrupted:
+            self._left, self._deadline = max(0.0, self._deadline - now), None
+        arguments = {_clean(key, 200): value for key, value in message["arguments"].items()}
+        self._events.append(HostCall(self._turn, message["id"], message["tool"], arguments))
+
+    def _finish(self, message: dict[str, Any]) -> None:
+        status = _STATUS.get(message["status"], RunStatus.EXCEPTION)
+        if self._interrupted:
+            status = RunStatus.TIMEOUT
+        chars = self._limits.output_chars
+        texts = {k: _clean(message[k], chars) for k in ("stdout", "stderr", "value", "error", "traceback")}
+        wall = time.monotonic() - self._began
+        measured = Measured(wall, max(0.0, float(message["cpu"])), message["memory"] / 1024)
+        self._end_turn()
+        self._events.append(Done(self._turn, status, **texts, measured=measured))
+
+    def _end_turn(self) -> None:
+        self._running, self._token, self._call, self._deadline = False, "", 0, None
+
+    # --- ends ----------------------------------------------------------------------------------------------------
+    def _ended(self) -> None:
+        """The channel has ended: say why, as the fork server observed it."""
+        note = bytes(self._in[-_NOTE:])
+        if len(note) == _NOTE and note[:16] == self._secret:
+            code, cpu_ms = struct.unpack("!ii", note[16:])
+            self._lose(RunStatus.KILLED, self._cause(code, cpu_ms))
+        elif not self._server.alive():
+            self._lose(RunStatus.EXECUTOR_ERROR, "the fork server ended")
+        else:
+            self._lose(RunStatus.KILLED, "the process ended")
+
+    def _cause(self, code: int, cpu_ms: int) -> str:
+        if code < 0:
+            return "the process ended"
+        if not os.WIFSIGNALED(code):
+            return f"the process ended with exit status {os.WEXITSTATUS(code)}"
+        number = os.WTERMSIG(code)
+        if number == signal.SIGKILL and cpu_ms >= self._limits.cpu_s * 1000:
+            return f"the session used up its {self._limits.cpu_s} s of processor time"
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        return f"the process was killed by {name}" + (", maybe for lack of memory" if number == 9 else "")
+
+    def _lose(self, status: RunStatus, error: str) -> None:
+        if self._lost:
+            return
+        if self._running:
+            wall = time.monotonic() - self._began
+            done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
+            self._end_turn()
+            self._events.append(done)
+        self._over(error)
+
+    def _over(self, why: str) -> None:
+        self._lost = why
+        self._socket.close()
+        self._far.close()
+        if not self._server.dead:
+            self._server.send({"t": "kill", "sid": self._sid})
+
+    def close(self) -> None:
+        """End the session and its processes; they are gone soon after, with the last lease at the latest."""
+        if not self._lost:
+            self._over("it was closed")
+        self._events.clear()
+
+    def forget(self) -> None:
+        """In a process forked from the owner: let go of the session without ending it."""
+        self._lost = "it belongs to the process this one was forked from"
+        self._socket.close()
+        self._far.close()
+
+    def fileno(self) -> int:
+        """Readable when there is something to tell; -1 once the session is closed or lost."""
+        return -1 if self._lost else self._socket.fileno()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_lost", "unborn"):
+            self.close()

@@ -1,0 +1,120 @@
+"""What the protocols share: the account of one completion as it is read, and the frame of a two-way syntax."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
+from tir_gym.core.interfaces import NotExpressible, Protocol
+from tir_gym.protocols.json_args import BadJson
+
+Mode = Literal["strict", "lenient"]
+
+
+class Reading:
+    """The parts of one completion found so far, in order."""
+
+    __slots__ = (
+        "answer", "attempted", "calls", "confidence", "errors", "finish", "message", "repairs", "spans", "strict",
+        "text", "thoughts",
+    )  # fmt: skip
+
+    def __init__(self, text: str, mode: Mode) -> None:
+        self.text = text
+        self.strict = mode == "strict"
+        self.attempted = False
+        """Whether the policy tried to act, well or badly."""
+        self.thoughts: list[str] = []
+        self.calls: list[ToolCall] = []
+        self.answer: str | None = None
+        self.confidence: float | None = None
+        self.message: str | None = None
+        self.finish: str | None = None
+        self.errors: list[ParseError] = []
+        self.repairs: list[Repair] = []
+        self.spans: list[PartSpan] = []
+
+    def span(self, part: Part, start: int, end: int) -> None:
+        """Characters [start, end) play this part."""
+        self.spans.append(PartSpan(part, start, end))
+
+    def error(self, kind: ParseErrorType, message: str, start: int, end: int) -> None:
+        """A fault that cannot be mended."""
+        self.errors.append(ParseError(kind, message, start, end))
+
+    def fault(self, kind: ParseErrorType, message: str, start: int, end: int) -> None:
+        """A fault that lenient reading mends: a repair there, an error in strict reading."""
+        if self.strict:
+            self.errors.append(ParseError(kind, message, start, end))
+        else:
+            self.repairs.append(Repair(kind.value, message))
+
+    def tail(self, start: int) -> str:
+        """Everything from `start` on is said after the turn's action; returned where it is more than space."""
+        rest = self.text[start:]
+        if not rest or rest.isspace():
+            return ""
+        self.span(Part.TAIL, start, len(self.text))
+        return rest
+
+    def action(self) -> Action:
+        """The finished action; `no_action` is its error where nothing was even tried."""
+        if not self.attempted:
+            self.error(ParseErrorType.NO_ACTION, "the turn has no action", 0, len(self.text))
+        return Action(
+            thought=self.thoughts[0] if len(self.thoughts) == 1 else "\n".join(self.thoughts),
+            calls=tuple(self.calls),
+            answer=self.answer,
+            confidence=self.confidence,
+            message=self.message,
+            finish=self.finish,
+            errors=tuple(self.errors),
+            repairs=tuple(self.repairs),
+            raw=self.text,
+            spans=tuple(self.spans),
+        )
+
+
+@dataclass(frozen=True)
+class Syntax(Protocol):
+    """A protocol that is read strictly or leniently and writes only what it reads back unchanged.
+
+    Lenient reading mends a fault and records it in `Action.repairs`; strict reading reports it in `Action.errors` and
+    does not use the part. Spans cover whole elements, tags included; space between them belongs to none.
+    A message is read back with `peer=True`, everything else without.
+    """
+
+    mode: Mode = "lenient"
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode is {self.mode!r}; give one of {get_args(Mode)}")
+
+    def format(self, action: Action) -> str:
+        """The action as a completion. Raises `NotExpressible`."""
+        self._refuse_unwritable(action)
+        try:
+            text = self._write(action)
+        except BadJson as error:
+            raise NotExpressible(self.name, "calls", f"the arguments are not JSON data: {error}") from None
+        self._compare(action, self.parse(text, peer=action.message is not None))
+        return text
+
+    @abstractmethod
+    def _write(self, action: Action) -> str:
+        """The text of an action of one kind (calls, answer, message or finish); need not check that it reads back."""
+
+    def _refuse_unwritable(self, action: Action) -> None:
+        if action.errors:
+            raise NotExpressible(self.name, "errors", "a faulty turn has only its raw text")
+        if action.void:
+            raise NotExpressible(self.name, "void", "a turn without an action is an error")
+        kinds = {"calls": action.calls or None, "answer": action.answer, "message": action.message}
+        said = [field for field, value in {**kinds, "finish": action.finish}.items() if value is not None]
+        if len(said) > 1:
+            raise NotExpressible(self.name, said[1], f"only the first action of a turn counts, and that is {said[0]}")
+
+    def _compare(self, action: Action, read: Action) -> None:
+        for field in ("thought", "calls", "answer", "confidence", "message", "finish", "errors"):
+            if getattr(action, field) != getattr(read, field):
+                raise NotExpressible(self.name, field, "it would be read back differently")
