@@ -5,12 +5,12 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
-from tir_gym.executors.process import ServerProcess
+from tir_gym.executors.process import NoNamespacesError, ServerProcess
 from tir_gym.executors.report import observe
 from tir_gym.executors.session import GuestSession
 
@@ -76,7 +76,7 @@ class ForkServer(Executor):
         return state
 
     @contextlib.contextmanager
-    def leased(self) -> Any:
+    def leased(self) -> Iterator[Self]:
         """`acquire` on entry, `release` on exit."""
         self.acquire()
         try:
@@ -104,7 +104,13 @@ class ForkServer(Executor):
                 state.stop()
 
     def _start(self) -> ServerProcess:
-        server = ServerProcess(self.preload, self.packages, self.namespaces)
+        why = "asked for with namespaces=False"
+        try:
+            server = ServerProcess(self.preload, self.packages, self.namespaces)
+        except NoNamespacesError as error:
+            why = str(error)
+            server = ServerProcess(self.preload, self.packages, False)
+        server.hello["why"] = why
         try:
             refuse_if_weak(server.hello)
         except ExecutorUnavailable:
@@ -124,17 +130,17 @@ class ForkServer(Executor):
                 if server is not None:
                     server.close()
                 server = self._start()
-            session = GuestSession.start(server, limits, seed, tools, state.sessions.add)
-        return session
+            return GuestSession.start(server, limits, seed, tools, state.sessions.add)
 
     def report(self) -> dict[str, str]:
         """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""
         with self.leased():
             server = self._own.server
             assert server is not None
-            session = self.open(Limits(wall_s=20.0, memory_mb=256), seed=0)
+            limits = Limits(wall_s=20.0, memory_mb=256, disk_mb=4)
+            session = self.open(limits, seed=0)
             try:
-                return observe(session, server.hello)
+                return observe(session, server.hello, limits.disk_mb << 20, limits.memory_mb << 20)
             finally:
                 session.close()
 
@@ -150,7 +156,7 @@ def refuse_if_weak(hello: dict[str, Any]) -> None:
         lacks.append(f"seccomp ({hello['seccomp']})")
     if lacks:
         raise ExecutorUnavailable(
-            f"no namespaces, and missing: {', '.join(lacks)}. Allow user namespaces "
+            f"no namespaces ({hello['why']}), and missing: {', '.join(lacks)}. Allow user namespaces "
             "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
         )
 

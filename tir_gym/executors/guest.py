@@ -122,7 +122,7 @@ class Guest:
     def __init__(self, limits: dict[str, Any]) -> None:
         self.limits = limits
         self.chars: int = limits["output_chars"]
-        self.work, self.base = "/box/work", ""
+        self.work: str = limits["work"]
         self.channel = Channel()
         self.lock = threading.Lock()
         self.token, self.running, self.frozen, self.calls = "", False, False, 0
@@ -131,7 +131,7 @@ class Guest:
         sys.modules["__main__"] = self.main
         vars(builtins).update(ToolError=ToolError, exit=sys.exit, quit=sys.exit)
         self.out, self.err = Sink(self.chars, 1), Sink(self.chars, 2)
-        self.reserve: bytearray | None = bytearray(4 << 20)
+        self.reserve: bytes | None = bytes(4 << 20)  # untouched pages, room to report a MemoryError in
         self.spent = 0.0
         signal.signal(signal.SIGINT, self.on_interrupt)
 
@@ -186,7 +186,7 @@ class Guest:
                 value = self.evaluate(code, name)
             finally:
                 self.running = False
-        except BaseException as caught:  # noqa: BLE001 - whatever the policy raises is its result
+        except BaseException as caught:
             if isinstance(caught, MemoryError):
                 self.reserve = None
             status = next((name for kind, name in _STATUS.items() if isinstance(caught, kind)), "exception")
@@ -194,12 +194,12 @@ class Guest:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         spent = usage.ru_utime + usage.ru_stime
         cpu, self.spent = spent - self.spent, spent
-        reply = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
+        reply: dict[str, Any] = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
         reply |= {"traceback": trace, "stdout": self.out.take(), "stderr": self.err.take()}
         reply |= {"cpu": round(cpu, 6), "memory": usage.ru_maxrss}
         if self.reserve is None:
             with contextlib.suppress(MemoryError):
-                self.reserve = bytearray(4 << 20)
+                self.reserve = bytes(4 << 20)
         return reply
 
     def evaluate(self, code: str, name: str) -> str:
@@ -309,8 +309,9 @@ class Guest:
             if not self.frozen:
                 self.frozen = True
                 if os.fork() != 0:
-                    self.freeze(line)
+                    self.freeze(channel, line)
                 random.setstate(state)
+                jail.die_with_parent()
                 line.send(b"parent")
         except OSError as caught:
             error = f"the kernel refuses to fork: {caught.strerror}; too many live copies?"
@@ -333,14 +334,10 @@ class Guest:
                 return f"descriptor {fd} of the session is open, copies would share its position; close it first"
         return "" if len(ours) == 2 else "the descriptors for the copy did not arrive"
 
-    def freeze(self, line: socket.socket) -> None:
+    def freeze(self, channel: int, line: socket.socket) -> None:
         """Stay behind: hold the process ids of the copies together, run nothing."""
-        for fd in (1, 2, CHANNEL):
+        for fd in (1, 2, CHANNEL, channel):
             os.close(fd)
-        for fd in range(4, 64):
-            if fd != line.fileno():
-                with contextlib.suppress(OSError):
-                    os.close(fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         line.send(b"stem")
         line.close()
@@ -353,6 +350,7 @@ class Guest:
         os.close(channel)
         self.frozen = True
         try:
+            jail.die_with_parent()
             line.send(b"copy")
             box = line.recv(4096).decode()
             line.close()
@@ -414,13 +412,13 @@ def describe(error: BaseException, chars: int) -> tuple[str, str]:
     """The exception in a line, and its traceback through the policy's own code; bounded, never raises."""
     try:
         summary = clip(f"{type(error).__name__}: {error}".rstrip(": "), min(chars, 4000))
-    except BaseException:  # noqa: BLE001 - its __str__ is the policy's code
+    except BaseException:
         summary = type(error).__name__
     try:
         told = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True, limit=2000)
         _only_own(told, 0)
         return summary, clip("".join(told.format()), min(chars, 8000))
-    except BaseException:  # noqa: BLE001
+    except BaseException:
         return summary, ""
 
 

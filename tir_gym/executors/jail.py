@@ -90,9 +90,9 @@ def seal_root() -> None:
     mount("none", "/", "none", BIND | _REMOUNT | RDONLY | NOSUID | NODEV)
 
 
-def personality(flags: int) -> None:
-    """personality(2)."""
-    _check(int(_LIBC.personality(ctypes.c_ulong(flags))), "personality")
+def personality(flags: int) -> int:
+    """personality(2): the value before."""
+    return _check(int(_LIBC.personality(ctypes.c_ulong(flags))), "personality")
 
 
 def die_with_parent() -> None:

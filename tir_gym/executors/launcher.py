@@ -98,8 +98,8 @@ def _become_server(config: dict[str, Any], memory_fd: int) -> None:
         os.pwrite(memory_fd, json.dumps(config).encode(), 0)
         for fd in (sizes, proc, memory_fd, config["control"]):
             os.set_inheritable(fd, True)
-        os.execve(config["python"], arguments, ENVIRONMENT)
-    except BaseException as error:  # noqa: BLE001 - the host must hear of it
+        os.execve(config["python"], arguments, ENVIRONMENT)  # noqa: S606
+    except BaseException as error:
         _refuse(config["control"], f"cannot build the session's root directory: {error!r}")
     os._exit(1)
 

@@ -7,10 +7,12 @@ import json
 import os
 import platform
 import select
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import threading
 import time
 from collections import deque
@@ -45,7 +47,7 @@ main(config, fd)
 def _packages(names: Sequence[str]) -> list[str]:
     """Paths of the top-level packages `names` and of what they need. Raises `ExecutorUnavailable`."""
     paths: list[str] = []
-    for name in dict.fromkeys(n for name in names for n in (name, *_NEEDS.get(name, ()))):
+    for name in dict.fromkeys(n for top in names for n in (top, *_NEEDS.get(top, ()))):
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
         if spec is None or spec.origin is None:
             raise ExecutorUnavailable(f"sessions are to have the package {name!r}; install it: pip install {name}")
@@ -59,7 +61,7 @@ def _packages(names: Sequence[str]) -> list[str]:
     return paths
 
 
-def _configuration(preload: Sequence[str], packages: Sequence[str], namespaces: bool, control: int) -> dict[str, Any]:
+def _configuration(preload: Sequence[str], packages: Sequence[str], workdir: str, control: int) -> dict[str, Any]:
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     stdlib = [sysconfig.get_path(kind, vars={"base": sys.base_prefix}) for kind in ("stdlib", "platstdlib")]
     stdlib = [os.path.realpath(os.__file__.rsplit("/", 1)[0]), stdlib[0]]
@@ -68,18 +70,25 @@ def _configuration(preload: Sequence[str], packages: Sequence[str], namespaces: 
     if (Path(sys.base_prefix) / "conda-meta").is_dir():
         libraries = sorted(str(p) for p in (Path(sys.base_prefix) / "lib").glob("*.so*"))
     system = ["/lib64", "/usr/lib64", f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/usr/share/zoneinfo"]
+    found = _packages([*preload, *packages])
     return {
         "boot": _BOOT,
         "control": control,
         "host_pid": os.getpid(),
         "masked": [f"{path}/{name}" for path in stdlib for name in ("site-packages", "dist-packages")],
-        "namespaces": namespaces,
-        "packages": _packages([*preload, *packages]),
+        "namespaces": not workdir,
+        "packages": found,
         "paths": [python, *dict.fromkeys(stdlib), *libraries, *system],
-        "preload": list(preload),
+        "preload": [*preload] if not workdir else [*preload, *packages],
         "programs": [(name, (_HERE / f"{name}.py").read_text("utf-8")) for name in _PROGRAMS],
         "python": python,
+        "search": sorted({str(Path(path).parent) for path in found}) if workdir else ["/packages"],
+        "workdir": workdir,
     }
+
+
+class NoNamespacesError(ExecutorUnavailable):
+    """The machine gives no namespaces; a server without them may do."""
 
 
 class ServerProcess:
@@ -91,13 +100,16 @@ class ServerProcess:
         self._waiting: deque[tuple[bytes, list[socket.socket]]] = deque()
         self._sid = 0
         self.dead = False
+        self._workdir = "" if namespaces else tempfile.mkdtemp(prefix="tir_gym-")
+        if self._workdir:
+            Path(self._workdir).chmod(0o711)
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            config = _configuration(preload, packages, namespaces, far.fileno())
+            config = _configuration(preload, packages, self._workdir, far.fileno())
             memory = os.memfd_create("tir_gym")
             try:
                 os.pwrite(memory, json.dumps(config).encode(), 0)
-                self.process = subprocess.Popen(
+                self.process = subprocess.Popen(  # noqa: S603
                     [config["python"], "-I", "-S", "-B", "-c", _BOOT, "launcher", str(memory)],
                     env={},
                     cwd="/",
@@ -111,10 +123,11 @@ class ServerProcess:
                 os.close(memory)
         except BaseException:
             self.control.close()
+            self._sweep()
             raise
         finally:
             far.close()
-        self.hello = self._greet()
+        self.hello: dict[str, Any] = self._greet()
         self.control.setblocking(False)
 
     def _greet(self) -> dict[str, Any]:
@@ -125,7 +138,8 @@ class ServerProcess:
             hello = {"text": f"it was silent for {START_S:.0f} s ({error})"}
         if hello.get("t") != "hello":
             self.close()
-            raise ExecutorUnavailable(f"the fork server did not start: {hello.get('text', 'it ended at once')}")
+            kind = NoNamespacesError if hello.get("t") == "refused" else ExecutorUnavailable
+            raise kind(f"the fork server did not start: {hello.get('text', 'it ended at once')}")
         return hello
 
     def new_sid(self) -> int:
@@ -193,6 +207,11 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        if self._workdir:
+            shutil.rmtree(self._workdir, ignore_errors=True)
 
 
 def wait_readable(fd: int, until: float) -> bool:

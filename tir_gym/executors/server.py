@@ -14,6 +14,7 @@ import json
 import os
 import random
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -44,6 +45,7 @@ class Family:
     pidfd: int
     uid: int
     disk: int
+    root: str
     gate: int = -1
     tickets: int = 0
     frozen: bool = False
@@ -61,7 +63,7 @@ class Member:
     secret: bytes
     pid: int = -1
     pidfd: int = -1
-    base: str = "/box/copies"
+    base: str = ""
     box: str = ""
 
 
@@ -93,7 +95,7 @@ class Server:
         self.running = True
         abi = jail.landlock_abi()
         self.landlock = -1
-        self.readable = [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
+        self.readable = _readable(config)
         if abi and config["namespaces"]:
             self.landlock = jail.landlock_rules(abi, self.readable, ["/box"], ["/dev/null"])
         self.scoped = abi >= 6
@@ -114,12 +116,13 @@ class Server:
     def warm(self) -> None:
         """Import and exercise what sessions will use, then read how large this process is."""
         for name in self.config["preload"]:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
-                exec(_WARM.get(name, ""), {})  # noqa: S102 - our own text
+            importlib.import_module(name)
+            exec(_WARM.get(name, ""), {})  # noqa: S102 - our own text
         size = os.pread(self.config["statm"], 200, 0).split()[0]
         self.size = int(size) * os.sysconf("SC_PAGESIZE")
         os.close(self.config["statm"])
+        for path in self.config["search"]:
+            sys.path.remove(path)
         random.seed(0)
         gc.collect()
         gc.freeze()
@@ -192,8 +195,9 @@ class Server:
             self._born(message, channel, uid)
             return
         secret = bytes.fromhex(message["secret"])
-        family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"])
-        member = Member(message["sid"], family, channel, secret, pid, family.pidfd)
+        root = self._root(message)
+        family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"], root)
+        member = Member(message["sid"], family, channel, secret, pid, family.pidfd, root + "/copies")
         family.members.add(member)
         self.families[pid] = family
         self.members[member.sid] = member
@@ -304,6 +308,9 @@ class Server:
         family.copies += 1
         birth.child.base = f"{birth.parent.base}/{family.copies}"
         box = birth.child.base + "/work"
+        if not self.config["namespaces"]:
+            self._make_box(birth.child.base, family.uid)
+            return box
         owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
         jail.setns(family.pidfd, jail.NEWNS)
         try:
@@ -340,6 +347,8 @@ class Server:
                 self._forget(family.gate)
                 os.close(family.gate)
             os.close(family.pidfd)
+            if not self.config["namespaces"]:
+                shutil.rmtree(family.root, ignore_errors=True)
 
     def _copy_died(self, member: Member, _: int) -> None:
         info = bytearray(struct.pack("=Q", _INFO_EXIT) + bytes(56))
@@ -363,7 +372,7 @@ class Server:
             self._forget(member.pidfd)
             os.close(member.pidfd)
         if family.pid in self.families:
-            if member.box:
+            if member.box and self.config["namespaces"]:
                 with contextlib.suppress(OSError):
                     self._unmount(family, member.box)
             self._end_if_empty(family)
@@ -393,21 +402,37 @@ class Server:
                 end.detach()  # closed below by number; never again when the object dies
             self.epoll.close()
             self._confine(message, channel, uid)
-            limits = message["limits"] | {"readable": self.readable}
+            limits = message["limits"] | {"readable": self.readable, "work": self._root(message) + "/work"}
             self.child = {"seed": message["seed"], "limits": limits}
             for table in (self.members, self.families, self.births, self.handlers, self.config):
                 table.clear()
-        except BaseException as error:  # noqa: BLE001 - never on without a jail
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 os.write(guest.CHANNEL, guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
                 channel.send(guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
             os._exit(70)
 
+    def _root(self, message: dict[str, Any]) -> str:
+        return "/box" if self.config["namespaces"] else f"{self.config['workdir']}/{message['sid']}"
+
+    def _make_box(self, base: str, uid: int) -> None:
+        """Without namespaces: a plain directory, which only the size of single files bounds."""
+        os.mkdir(base, 0o711)  # noqa: PTH102
+        os.mkdir(base + "/work", 0o700)  # noqa: PTH102
+        if uid >= 0:
+            os.chown(base + "/work", uid, uid)
+
     def _confine(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:
         limits, spaces = message["limits"], self.config["namespaces"]
         os.setsid()
-        work = "/box/work"
-        if spaces:
+        work = self._root(message) + "/work"
+        if not spaces:
+            root = self._root(message)
+            self._make_box(root, uid)
+            os.mkdir(root + "/copies", 0o711)  # noqa: PTH102
+            devices = ["/dev/null"]
+            self.landlock = jail.landlock_rules(self.abi, self.readable, [root], devices) if self.abi else -1
+        else:
             owner = f"uid={max(uid, 0)},gid={max(uid, 0)}"
             jail.unshare(jail.NEWNS)
             options = f"size={limits['disk']},nr_inodes=2048,mode=0700,{owner}"
@@ -426,6 +451,7 @@ class Server:
         if self.landlock >= 0:
             jail.landlock_enter(5)
         os.chdir(work)
+        os.environ.update(HOME=work, TMPDIR=work)
         guest.capture(work)
         if self.gate:
             gate = seccomp.install(self.gate, listen=True)
@@ -438,6 +464,21 @@ class Server:
 
 def _nothing(number: int, frame: types.FrameType | None) -> None:
     """Let a signal wake the loop."""
+
+
+def _readable(config: dict[str, Any]) -> list[str]:
+    """What sessions may read: the whole new root but the working directories, or what would have been bound into it.
+
+    A directory of the standard library that also holds site packages is given entry by entry.
+    """
+    if config["namespaces"]:
+        return [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
+    paths: list[str] = []
+    for path in [*config["paths"], *config["packages"], "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]:
+        holes = {os.path.basename(hole) for hole in config["masked"] if os.path.dirname(hole) == path}  # noqa: PTH119, PTH120
+        found = [f"{path}/{name}" for name in os.listdir(path) if name not in holes] if holes else [path]  # noqa: PTH208
+        paths += [entry for entry in found if os.path.exists(entry)]  # noqa: PTH110
+    return paths
 
 
 def _high(fd: int) -> int:
@@ -459,10 +500,10 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     jail.die_with_parent()
     jail.drop_bounding_set()
     os.umask(0o022)
-    if config["namespaces"]:
-        sys.path.append("/packages")
+    sys.path += config["search"]
     server = Server(config)
     hello = {"t": "hello", "landlock": server.abi, "seccomp": seccomp.supported(), "namespaces": config["namespaces"]}
+    hello["fixed_addresses"] = bool(jail.personality(0xFFFFFFFF) & jail.NO_RANDOM_ADDRESSES)
     server.control.send(json.dumps(hello).encode())
     server.warm()
     for name in [n for n in sys.modules if n == "tir_gym" or n.startswith("tir_gym.")]:

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -66,7 +66,7 @@ def _clean(text: str, limit: int) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-def _check(message: dict[str, Any], shape: dict[str, type]) -> None:
+def _check(message: dict[str, Any], shape: Mapping[str, type]) -> None:
     if message.keys() != shape.keys():
         raise _BadFrameError(f"a {message['t']!r} frame with the keys {sorted(message)[:12]}")
     for key, kind in shape.items():
@@ -273,7 +273,7 @@ class GuestSession(Session):
                 raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
         return child
 
-    def _ask(self, message: dict[str, Any], shape: dict[str, type], pass_on: Sequence[socket.socket] = ()) -> Any:
+    def _ask(self, message: dict[str, Any], shape: Mapping[str, type], pass_on: Sequence[socket.socket] = ()) -> Any:
         """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
         self._must_be_idle()
         self._token = os.urandom(8).hex()
@@ -391,11 +391,13 @@ class GuestSession(Session):
         if self._interrupted:
             status = RunStatus.TIMEOUT
         chars = self._limits.output_chars
-        texts = {k: _clean(message[k], chars) for k in ("stdout", "stderr", "value", "error", "traceback")}
+        stdout, stderr, value, error, trace = (
+            _clean(message[key], chars) for key in ("stdout", "stderr", "value", "error", "traceback")
+        )
         wall = time.monotonic() - self._began
         measured = Measured(wall, max(0.0, float(message["cpu"])), message["memory"] / 1024)
         self._end_turn()
-        self._events.append(Done(self._turn, status, **texts, measured=measured))
+        self._events.append(Done(self._turn, status, stdout, stderr, value, error, trace, measured=measured))
 
     def _end_turn(self) -> None:
         self._running, self._token, self._call, self._deadline = False, "", 0, None

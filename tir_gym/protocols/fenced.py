@@ -2,8 +2,9 @@ r"""Free text with code fences and a box, as in ToRA, ToRL, SimpleTIR and ReTool
 
 The first ```` ```python ```` or ```` ```py ```` block is a call of the tool `python` with `{"code": ...}`, and what
 follows it is tail. The last complete `\boxed{...}` outside blocks, before any such block, is the answer, and what
-follows it is tail, code too. A box after a block that asks to run code is an error (the result was not seen), the code
-runs. Everything before is thought. Without block and box the turn is a message where there is a peer, else void.
+follows it is tail, code too; an empty box counts only where the turn has neither another nor a block. A box after a
+block that asks to run code is an error (the result was not seen), the code runs. Everything before is thought. Without
+block and box the turn is a message where there is a peer, else void.
 
 Blocks are those of CommonMark: a line of three or more back ticks opens one, a line of at least as many and nothing
 else closes it, so a longer fence holds code that has fences. Blocks in other languages are thought.
@@ -39,7 +40,7 @@ class Fenced(TextSyntax):
     """
 
     name = "fenced"
-    stop_strings = ("```output", "</code>")
+    stop_strings = ("```output", "<interpreter>")
 
     def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
         """One completion as an action; with `peer`, text without block or box is a message."""
@@ -102,7 +103,7 @@ class _FencedReading(Reading):
     def read(self, cut: bool, peer: bool) -> None:
         code, closing, prose = self._blocks()
         limit = code.start if code else len(self.text)
-        unclosed = self._answer(prose) if "\\boxed{" in self.text[:limit] else -1
+        unclosed = self._answer(prose, code is None) if "\\boxed{" in self.text[:limit] else -1
         if self.answer is not None:
             return
         if code:
@@ -149,9 +150,10 @@ class _FencedReading(Reading):
             return fence.begins_line and fence.language in _LANGUAGES
         return fence.language in _LANGUAGES or not fence.ticks or (fence.begins_line and not fence.language)
 
-    def _answer(self, prose: list[tuple[int, int]]) -> int:
+    def _answer(self, prose: list[tuple[int, int]], may_be_empty: bool) -> int:
         """Take the last complete box; returns where the last incomplete one begins if there is no other, or -1."""
         boxes: list[tuple[int, int]] = []
+        empty: list[tuple[int, int]] = []
         opened: list[int] = []
         for start, end in prose:
             for brace in _BRACE.finditer(self.text, start, end):
@@ -160,9 +162,11 @@ class _FencedReading(Reading):
                 elif brace[2] == "{":
                     opened.append(-1)
                 elif brace[2] and opened and (begun := opened.pop()) >= 0:
-                    boxes.append((begun, brace.end()))
+                    filled = brace.start() > begun + len("\\boxed{")
+                    (boxes if filled else empty).append((begun, brace.end()))
+        boxes = boxes or (empty if may_be_empty else [])
         if not boxes:
-            return max(opened, default=-1)
+            return -1 if empty else max(opened, default=-1)
         start, end = boxes[-1]
         self.attempted = True
         self._think(start)

@@ -9,6 +9,10 @@ MAX_DEPTH = 64
 """Arrays and objects nested deeper are refused, so that no later step meets Python's recursion limit."""
 
 
+MAX_DIGITS = 4_300
+"""Integers of more digits are refused; the default limit of Python, whose conversion takes quadratic time."""
+
+
 class BadJson(ValueError):  # noqa: N818
     """The text is not JSON as it is accepted here, or the value cannot be written as JSON; the message says why."""
 
@@ -18,6 +22,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise BadJson("a key is given twice in one object")
     return members
+
+
+def _int(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise BadJson(f"an integer has more than {MAX_DIGITS} digits")
+    return int(digits)
 
 
 def _float(digits: str) -> float:
@@ -31,7 +41,7 @@ def _constant(name: str) -> Any:
     raise BadJson(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SPACE = r"[ \t\n\r]*+"
 _KEY = rf'("(?:[^"\\\x00-\x1f]++|\\.)*+"){_SPACE}:{_SPACE}'
@@ -57,8 +67,8 @@ def decode(text: str) -> Any:
     """The value of a JSON text.
 
     Raises `BadJson` also where Python is more generous than the standard or the result could not be used: NaN and
-    infinities, keys given twice, escaped unpaired surrogates, nesting beyond `MAX_DEPTH`, integers of more digits than
-    Python converts.
+    infinities, keys given twice, escaped unpaired surrogates, nesting beyond `MAX_DEPTH`, integers beyond
+    `MAX_DIGITS`.
     """
     _refuse_deep(text)
     try:

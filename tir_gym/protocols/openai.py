@@ -55,7 +55,7 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
 @dataclass(frozen=True)
 class OpenAI(Syntax):
     """Native tool calls. Lenient reading takes text that is no JSON message as content, and a missing role or missing
-    arguments as meant; text that begins like a message is never content.
+    arguments as meant; text that begins like a message or speaks of `"tool_calls"` is never content.
     """
 
     name = "openai"
@@ -150,12 +150,13 @@ class _MessageReading(Reading):
 
     def not_a_message(self, why: str, cut: bool, peer: bool) -> None:
         """The text is no JSON object."""
-        if not self.strict and not _LOOKS_LIKE_MESSAGE.match(self.text):
+        meant = '"tool_calls"' in self.text
+        if not self.strict and not meant and not _LOOKS_LIKE_MESSAGE.match(self.text):
             self.plain(cut, peer)
             return
         self.attempted = True
         kind, message = ParseErrorType.BAD_JSON, f"the turn is not an assistant message in JSON: {why}"
-        if cut and '"tool_calls"' in self.text:
+        if cut and meant:
             kind, message = ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run"
         self.error(kind, message, 0, len(self.text))
         self.span(Part.TEXT, 0, len(self.text))

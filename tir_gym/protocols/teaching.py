@@ -30,4 +30,5 @@ def _sample(name: str, schema: dict[str, Any]) -> Any:
             return schema[known][0]
     if "default" in schema:
         return schema["default"]
-    return _SAMPLES.get(str(schema.get("type", "string")), "...")
+    kind = schema.get("anyOf", [schema])[0].get("type")
+    return _SAMPLES.get(str(kind), "...")

@@ -1,0 +1,335 @@
+"""The calls of an episode: starting them, waiting for them, logging them, on the virtual clock."""
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tir_gym.core.action import ToolCall
+from tir_gym.core.domain import Setting
+from tir_gym.core.interfaces import NOT_MEASURED, Done, Measured
+from tir_gym.core.requests import AnswerCall, CloseSession, HostTool, OpenSession, Request, RunCode
+from tir_gym.core.seeding import derive
+from tir_gym.core.tool import (
+    MAX_ARGUMENT_CHARS,
+    EnvError,
+    Finish,
+    Output,
+    Submit,
+    Tool,
+    ToolError,
+    Toolkit,
+    ToolRun,
+    as_output,
+    call_key,
+    cut,
+)
+from tir_gym.core.transcript import (
+    CallErrorType,
+    CallRecord,
+    CallStatus,
+    Content,
+    TextPart,
+    images_of,
+    text_of,
+)
+from tir_gym.core.verify import Answer
+
+UNLOGGED = 1_000
+"""Calls that code makes beyond the budget are refused; after this many refusals they are not logged any more."""
+
+
+class Mailbox:
+    """Requests on their way to the driver, and who waits for which result."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._out: list[Request] = []
+        self.waiting: dict[int, Running | None] = {}
+
+    def ask(self, request: Request, owner: "Running | None") -> None:
+        """Send a request whose result `owner` waits for (None: the episode itself)."""
+        request.id = self._next
+        self._next += 1
+        self._out.append(request)
+        self.waiting[request.id] = owner
+
+    def tell(self, request: Request) -> None:
+        """Send a request that has no result."""
+        self._out.append(request)
+
+    def take(self) -> tuple[Request, ...]:
+        """The requests not handed out yet."""
+        out, self._out = tuple(self._out), []
+        return out
+
+    def clear(self) -> None:
+        """Forget everything in flight."""
+        self._out.clear()
+        self.waiting.clear()
+
+
+@dataclass(slots=True)
+class Running:
+    """A call in flight. `shown_as` is its position among the action's calls, -1 where code made it."""
+
+    index: int
+    name: str
+    arguments: Mapping[str, Any]
+    issued_at: float
+    shown_as: int = -1
+    label: str = ""
+    parent: int = -1
+    host_call: int = -1
+    """The id under which the guest waits for the result."""
+    tool: Tool | None = None
+    run: ToolRun | None = None
+    measured: Measured = NOT_MEASURED
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a call of the action brought: its index in the log, and what is shown of it."""
+
+    index: int
+    content: tuple[Content, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one episode so far."""
+
+    turns: int = 0
+    calls: int = 0
+    ok: int = 0
+    failed: int = 0
+    duplicate: int = 0
+    this_turn: int = 0
+    format_errors: int = 0
+    repairs: int = 0
+    void: int = 0
+
+
+@dataclass(slots=True)
+class CallDesk:
+    """Runs the calls of one action after the other: in call order, overlapping only where all may.
+
+    `clock` is the virtual time in seconds; a call takes its tool's declared latency. What ended the episode from
+    within a call stands in `answer` and `ended_by`, what broke it in `failure`.
+    """
+
+    setting: Setting
+    toolkits: dict[str, Toolkit]
+    seed: int
+    mailbox: Mailbox
+    tally: Tally = field(default_factory=Tally)
+    log: list[CallRecord] = field(default_factory=list)
+    clock: float = 0.0
+    answer: Answer | None = None
+    ended_by: str = ""
+    failure: str = ""
+    _actor: str = ""
+    _queue: deque[tuple[int, ToolCall]] = field(default_factory=deque)
+    _group_end: float = 0.0
+    _records: dict[int, CallRecord] = field(default_factory=dict)
+    _shown: dict[int, Shown] = field(default_factory=dict)
+    _keys: set[str] = field(default_factory=set)
+    _sessions: set[str] = field(default_factory=set)
+
+    @property
+    def calls_left(self) -> int:
+        """Calls that may still be made."""
+        return max(0, self.setting.budget.calls - self.tally.calls)
+
+    def fork(self, toolkits: dict[str, Toolkit], mailbox: Mailbox) -> "CallDesk":
+        """An independent copy between turns, over copied toolkits."""
+        return replace(
+            self,
+            toolkits=toolkits,
+            mailbox=mailbox,
+            tally=replace(self.tally),
+            log=list(self.log),
+            _queue=deque(),
+            _records={},
+            _shown={},
+            _keys=set(self._keys),
+            _sessions=set(self._sessions),
+        )
+
+    # --- one action's calls ----------------------------------------------------------------------------------------
+    def take_on(self, actor: str, calls: Sequence[ToolCall]) -> None:
+        """The calls of an actor's action; `launch` starts them."""
+        self._actor = actor
+        self._queue = deque(enumerate(calls))
+        self._group_end = self.clock
+
+    def launch(self) -> bool:
+        """Start the next call, and with it those after it for as long as all may overlap; False where none is left."""
+        self.clock = start = max(self.clock, self._group_end)
+        if not self._queue or self.ended_by or self.failure:
+            return False
+        overlaps = self._overlaps()
+        while self._queue:
+            position, call = self._queue.popleft()
+            self.clock = start
+            self._start(Running(self.tally.calls, call.name, call.arguments, start, position, call.id))
+            if not (overlaps and self._queue and self._overlaps()):
+                break
+        return True
+
+    def _overlaps(self) -> bool:
+        """Whether the next call in the queue may overlap with others."""
+        name = self._queue[0][1].name
+        return any(tool.parallel_safe for tool in self.toolkits[self._actor].tools if tool.name == name)
+
+    def call_from_code(self, parent: Running, call_id: int, name: str, arguments: dict[str, Any]) -> None:
+        """A call made by code that runs for another call."""
+        if self.tally.calls >= self.setting.budget.calls + UNLOGGED:
+            self.mailbox.tell(
+                AnswerCall(self._actor, call_id, None, f"{CallErrorType.BUDGET.value}: no calls are left")
+            )
+            return
+        self._start(Running(self.tally.calls, name, arguments, self.clock, parent=parent.index, host_call=call_id))
+
+    def resolve(self, running: Running, result: Any) -> None:
+        """The result of what a call waited for."""
+        if running.run is None:
+            self._finish(running, result)
+        else:
+            self._resume(running, result)
+
+    def abandon(self) -> None:
+        """Forget what is in flight."""
+        self._queue.clear()
+        self._records.clear()
+        self._shown.clear()
+
+    def settle(self) -> tuple[list[CallRecord], list[Shown]]:
+        """Enter the finished calls into the log; returns them, and what is shown of the action's own, in call order."""
+        records = [self._records[index] for index in sorted(self._records)]
+        shown = [self._shown[position] for position in sorted(self._shown)]
+        self.abandon()
+        for record in records:
+            failed = record.status is CallStatus.ERROR
+            self.tally.failed += failed
+            self.tally.ok += not failed
+            self.tally.duplicate += record.key in self._keys
+            self._keys.add(record.key)
+        self.log += records
+        return records, shown
+
+    # --- one call --------------------------------------------------------------------------------------------------
+    def _start(self, running: Running) -> None:
+        toolkit = self.toolkits[self._actor]
+        out_of_calls = self.calls_left == 0
+        self.tally.calls += 1
+        self.tally.this_turn += 1
+        try:
+            if out_of_calls:
+                budget = self.setting.budget.calls
+                raise ToolError(
+                    f"the budget of {budget} calls is spent; answer with what you know", CallErrorType.BUDGET
+                )
+            running.tool = tool = toolkit.find(running.name)
+            if len(call_key("", running.arguments)) > MAX_ARGUMENT_CHARS:
+                reason = f"the arguments are longer than {MAX_ARGUMENT_CHARS} characters; send less"
+                raise ToolError(reason, CallErrorType.OVERSIZE)
+            valid = tool.validate(running.arguments)
+            if tool.waits:
+                running.run = toolkit.run(tool, valid)
+        except Exception as error:
+            self._finish(running, error)
+            return
+        self._group_end = max(self._group_end, self.clock + tool.latency_s)
+        if running.host_call >= 0:
+            self.clock += tool.latency_s
+        if running.run is None:
+            self.mailbox.ask(HostTool(toolkit, tool, valid), running)
+        else:
+            self._resume(running, None)
+
+    def _resume(self, running: Running, result: Any) -> None:
+        """Run a waiting tool up to its next request or its end."""
+        assert running.run is not None
+        if isinstance(result, Done):
+            running.measured = result.measured
+            if result.state_lost:
+                self._sessions.discard(self._actor)
+        try:
+            step = running.run.throw if isinstance(result, BaseException) else running.run.send
+            request = step(result)
+        except StopIteration as stop:
+            self._finish(running, stop.value)
+        except Exception as error:
+            self._finish(running, error)
+        else:
+            self._prepare(request)
+            self.mailbox.ask(request, running)
+
+    def _prepare(self, request: Request) -> None:
+        """Fill in the actor of a session request, and open the session before its first code."""
+        if isinstance(request, CloseSession):
+            request.actor = self._actor
+            self._sessions.discard(self._actor)
+        elif isinstance(request, RunCode):
+            request.actor = self._actor
+            if self._actor not in self._sessions:
+                self._sessions.add(self._actor)
+                seed = derive("session", self._actor, self.seed)
+                tools = tuple(tool for tool in self.toolkits[self._actor].tools if tool.from_code)
+                self.mailbox.tell(OpenSession(self._actor, self.setting.domain.limits(), seed, tools))
+
+    def _finish(self, running: Running, result: Any) -> None:
+        """Record a call and pass its result on: to the turn, or to the code that made it."""
+        error, output = self._interpret(running, result)
+        tool = running.tool
+        self._records[running.index] = CallRecord(
+            index=running.index,
+            turn=self.tally.turns,
+            actor=self._actor,
+            tool=running.name,
+            arguments=running.arguments,
+            key=call_key(running.name, running.arguments),
+            kind=tool.kind.value if tool else "",
+            status=CallStatus.ERROR if error else CallStatus.OK,
+            error=error,
+            parent=running.parent,
+            issued_at=running.issued_at,
+            latency_s=tool.latency_s if tool else 0.0,
+            price=tool.price if tool else 0.0,
+            facts=output.facts,
+            label=running.label,
+            measured=running.measured,
+        )
+        text = cut(text_of(output.content), tool.max_chars if tool else 2_000)
+        if running.host_call < 0:
+            self._shown[running.shown_as] = Shown(running.index, (TextPart(text), *images_of(output.content)))
+        else:
+            reason = f"{error.value}: {text}" if error else ""
+            self.mailbox.tell(AnswerCall(self._actor, running.host_call, output.value, reason))
+
+    def _interpret(self, running: Running, result: Any) -> tuple[CallErrorType, Output]:
+        """What a result means: an error the policy reads, an end of the episode, a failure of ours, or output."""
+        match result:
+            case ToolError():
+                return result.error, Output((TextPart(str(result)),))
+            case EnvError():
+                self.failure = self.failure or f"tool {running.name!r}: {result}"
+                return CallErrorType.EXCEPTION, Output((TextPart("the environment failed"),))
+            case BaseException():
+                text = f"{type(result).__name__}: {result}"[:500]
+                return CallErrorType.EXCEPTION, Output((TextPart(f"the tool raised {text}; try other arguments"),))
+            case Submit(answer=text, confidence=confidence):
+                self.answer = self.answer or Answer(text, "call", math.nan if confidence is None else confidence)
+                self.ended_by = self.ended_by or "answer"
+                return CallErrorType.NONE, Output((TextPart("answer submitted"),))
+            case Finish(reason=reason):
+                self.ended_by = self.ended_by or "finish"
+                return CallErrorType.NONE, Output((TextPart(f"finished: {reason}"),))
+        try:
+            output = as_output(result)
+        except (TypeError, ValueError, RecursionError) as error:
+            self.failure = self.failure or f"tool {running.name!r} returned what cannot be shown: {error}"
+            output = Output((TextPart("the environment failed"),))
+        return output.error, output
