@@ -1,7 +1,6 @@
 """The calls of an episode: starting them, waiting for them, logging them, on the virtual clock."""
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,7 +129,9 @@ class CallDesk:
     ended_by: str = ""
     failure: str = ""
     _actor: str = ""
-    _queue: deque[tuple[int, ToolCall]] = field(default_factory=deque)
+    _calls: Sequence[ToolCall] = ()
+    _started: int = 0
+    """How many of the action's calls have been started."""
     _group_end: float = 0.0
     _records: dict[int, CallRecord] = field(default_factory=dict)
     _shown: dict[int, Shown] = field(default_factory=dict)
@@ -150,7 +151,8 @@ class CallDesk:
             mailbox=mailbox,
             tally=replace(self.tally),
             log=list(self.log),
-            _queue=deque(),
+            _calls=(),
+            _started=0,
             _records={},
             _shown={},
             _keys=set(self._keys),
@@ -161,26 +163,29 @@ class CallDesk:
     def take_on(self, actor: str, calls: Sequence[ToolCall]) -> None:
         """The calls of an actor's action; `launch` starts them."""
         self._actor = actor
-        self._queue = deque(enumerate(calls))
+        self._calls = calls
+        self._started = 0
         self._group_end = self.clock
 
     def launch(self) -> bool:
         """Start the next call, and with it those after it for as long as all may overlap; False where none is left."""
         self.clock = start = max(self.clock, self._group_end)
-        if not self._queue or self.ended_by or self.failure:
+        if self._started == len(self._calls) or self.ended_by or self.failure:
             return False
-        overlaps = self._overlaps()
-        while self._queue:
-            position, call = self._queue.popleft()
+        overlapping = self._overlaps()
+        while True:
+            call, position = self._calls[self._started], self._started
+            self._started += 1
             self.clock = start
             self._start(Running(self.tally.calls, call.name, call.arguments, start, position, call.id))
-            if not (overlaps and self._queue and self._overlaps()):
-                break
-        return True
+            if not (overlapping and self._overlaps()):
+                return True
 
     def _overlaps(self) -> bool:
-        """Whether the next call in the queue may overlap with others."""
-        name = self._queue[0][1].name
+        """Whether there is a next call, and it may overlap with others."""
+        if self._started == len(self._calls):
+            return False
+        name = self._calls[self._started].name
         return any(tool.parallel_safe for tool in self.toolkits[self._actor].tools if tool.name == name)
 
     def call_from_code(self, parent: Running, call_id: int, name: str, arguments: dict[str, Any]) -> None:
@@ -201,7 +206,7 @@ class CallDesk:
 
     def abandon(self) -> None:
         """Forget what is in flight."""
-        self._queue.clear()
+        self._calls, self._started = (), 0
         self._records.clear()
         self._shown.clear()
 

@@ -7,7 +7,6 @@ from typing import Any
 from tir_gym.core.episode import Episode, Turn
 from tir_gym.core.messages import as_messages
 
-
 NOT_STATED = -1.0
 """`answer.confidence` where the policy stated none. Not nan: `check_env` compares infos with `==`."""
 

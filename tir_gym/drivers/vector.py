@@ -69,9 +69,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         for slot, task_id in enumerate(task_ids):
             self._begin_episode(slot, {**wanted, "task_id": task_id})
         results = self._finish(range(self.num_envs))
-        infos: dict[str, Any] = {}
-        for slot, result in enumerate(results):
-            infos = self._add_info(infos, result.info, slot)
+        infos = stack_infos([result.info for result in results], range(self.num_envs), self.num_envs)
         return self._batch([result.observation for result in results]), infos
 
     def step(self, actions: Sequence[ActionInput]) -> Batch:
@@ -81,17 +79,17 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
             slot.begin_step(to_action(self.setting, action))
         results = self._finish(range(self.num_envs))
         ended = [i for i, result in enumerate(results) if result.terminated or result.truncated]
-        infos: dict[str, Any] = {}
         observations = [result.observation for result in results]
         news = [result.info for result in results]
+        infos: dict[str, Any] = {}
+        if ended:
+            final = [{"final_obs": observations[i], "final_info": news[i]} for i in ended]
+            infos = stack_infos(final, ended, self.num_envs)
         for i in ended:
-            final = {"final_obs": results[i].observation, "final_info": results[i].info}
-            infos = self._add_info(infos, final, i)
             self._begin_episode(i, None)
         for i, result in zip(ended, self._finish(ended), strict=True):
             observations[i], news[i] = result.observation, result.info
-        for i, info in enumerate(news):
-            infos = self._add_info(infos, info, i)
+        infos |= stack_infos(news, range(self.num_envs), self.num_envs)
         rewards = np.array([result.reward for result in results], dtype=np.float64)
         terminations = np.array([result.terminated for result in results], dtype=np.bool_)
         truncations = np.array([result.truncated for result in results], dtype=np.bool_)
@@ -124,3 +122,27 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         if isinstance(values, str) or len(values) != self.num_envs:
             given = "one string" if isinstance(values, str) else f"{len(values)}"
             raise ValueError(f"{what}: expected {self.num_envs}, one for each environment, but got {given}")
+
+
+def stack_infos(infos: Sequence[Mapping[str, Any]], slots: Sequence[int], num_envs: int) -> dict[str, Any]:
+    """Infos of the same keys as one info of arrays, each with the mask of its slots under `_key`, as Gymnasium does."""
+    rows = list(slots)
+    present = np.zeros(num_envs, np.bool_)
+    present[rows] = True
+    stacked: dict[str, Any] = {}
+    for key, first in infos[0].items():
+        column = [info[key] for info in infos]
+        kind = type(first)
+        if kind is dict and key != "final_obs":
+            stacked[key] = stack_infos(column, rows, num_envs)
+        elif kind in (int, float, bool):
+            array = np.zeros(num_envs, kind)
+            array[rows] = column
+            stacked[key] = array
+        else:
+            objects = np.full(num_envs, None, object)
+            for row, value in zip(rows, column, strict=True):
+                objects[row] = value
+            stacked[key] = objects
+        stacked[f"_{key}"] = present.copy()
+    return stacked

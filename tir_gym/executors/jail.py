@@ -25,6 +25,7 @@ NO_RANDOM_ADDRESSES = 0x0040000
 _READ = 1 << 2 | 1 << 3
 _DEVICE = 1 << 1 | 1 << 2
 _NEVER = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # execute, make devices, sockets, fifos, symlinks
+_MADV_COLLAPSE = 25
 COPIES = 96
 """Live copies of one session for which the limit on tasks leaves room."""
 
@@ -120,6 +121,19 @@ def close_from(fd: int) -> None:
     """Close every descriptor from `fd` on."""
     if int(_LIBC.syscall(_SYS_CLOSE_RANGE, fd, 0xFFFFFFFF, 0)) < 0:
         os.closerange(fd, 1 << 16)
+
+
+def collapse_heap(proc: int) -> None:
+    """Put this process's private memory into huge pages where the kernel can (Linux 6.1): forks become cheaper."""
+    fd = os.open("self/maps", os.O_RDONLY, dir_fd=proc)
+    with open(fd, encoding="ascii") as maps:  # noqa: PTH123
+        lines = [line.split() for line in maps]
+    for fields in lines:
+        if fields[1] == "rw-p" and (len(fields) == 5 or fields[5] == "[heap]"):
+            start, end = (int(part, 16) for part in fields[0].split("-"))
+            start, end = -(-start >> 21) << 21, end >> 21 << 21
+            if end > start:
+                _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
 
 
 def landlock_abi() -> int:

@@ -126,6 +126,8 @@ class Server:
         random.seed(0)
         gc.collect()
         gc.freeze()
+        with contextlib.suppress(OSError):
+            jail.collapse_heap(self.config["proc"])
 
     def run(self) -> dict[str, Any]:
         """Serve until the control socket ends (then the process does); in a child return its orders."""
@@ -402,6 +404,7 @@ class Server:
                 end.detach()  # closed below by number; never again when the object dies
             self.epoll.close()
             self._confine(message, channel, uid)
+            self.nursery_child.detach()
             limits = message["limits"] | {"readable": self.readable, "work": self._root(message) + "/work"}
             self.child = {"seed": message["seed"], "limits": limits}
             for table in (self.members, self.families, self.births, self.handlers, self.config):

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 MAX_DEPTH = 64
 """Arrays and objects nested deeper are refused, so that no later step meets Python's recursion limit."""
 
-
 MAX_DIGITS = 4_300
 """Integers of more digits are refused; the default limit of Python, whose conversion takes quadratic time."""
 

@@ -118,3 +118,5 @@ class Syntax(Protocol):
         for field in ("thought", "calls", "answer", "confidence", "message", "finish", "errors"):
             if getattr(action, field) != getattr(read, field):
                 raise NotExpressible(self.name, field, "it would be read back differently")
+        if read.repairs:
+            raise NotExpressible(self.name, "thought", f"it would be read back with a repair: {read.repairs[0].detail}")
