@@ -16,7 +16,7 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
     """One fork server for the whole run; environments opened by tests only lease it."""
     executor = default_executor()

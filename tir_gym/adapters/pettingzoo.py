@@ -42,8 +42,9 @@ class ActorsView(AECEnv):  # type: ignore[misc]
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Start an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        """Start an episode. Of the options only `task_id` is read: PettingZoo's tests pass others."""
+        known = {name: value for name, value in (options or {}).items() if name == "task_id"}
+        observation, info = self.env.reset(seed=seed, options=known)
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)

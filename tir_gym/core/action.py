@@ -98,6 +98,7 @@ class Part(StrEnum):
     ANSWER = "answer"
     CONFIDENCE = "confidence"
     MESSAGE = "message"
+    FINISH = "finish"
     TAIL = "tail"
     TEXT = "text"
 

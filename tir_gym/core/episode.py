@@ -339,7 +339,8 @@ class Episode:
             self._append(Source.TOOL, "env", content, _whole(Source.TOOL, "env", content, own), own, call=shown.index)
         if self.world is not None and (writes := self.world.take_writes()):
             self.digest = _hash(self.digest + writes)
-        faulty = action.errors or action.void
+        alone = len(self.toolkits) == 1
+        faulty = action.errors or action.void or (alone and action.message is not None)
         if faulty and actor not in self.users and action.answer is None and not self._desk.ended_by:
             self._say(Source.ENV, "env", _feedback(action), own)
 
@@ -413,6 +414,7 @@ def _authored(entry: Entry) -> str:
 
 def _feedback(action: Action) -> str:
     if not action.errors:
-        return "Nothing was done: call a tool or answer."
+        reason = "Nothing was done" if action.message is None else "There is nobody to send a message to"
+        return f"{reason}: call a tool or answer."
     faults = "; ".join(f"{error.type.value}: {error.message}" for error in action.errors[:5])
     return f"Format error: {faults}."

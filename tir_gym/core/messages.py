@@ -70,9 +70,10 @@ def _results_message(episode: Episode, entries: list[Entry]) -> Message:
 
 
 def _parts(content: tuple[Content, ...]) -> list[dict[str, Any]]:
+    """The content as JSON-like parts; pixels are copied, so that what a caller does to them stays with the caller."""
     return [
         {"type": "text", "text": part.text}
         if isinstance(part, TextPart)
-        else {"type": "image", "id": part.id, "image": part.pixels}
+        else {"type": "image", "id": part.id, "image": part.pixels.copy()}
         for part in content
     ]

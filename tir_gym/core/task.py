@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -60,8 +60,11 @@ class Task:
 
 def content_hash(prompt: str) -> str:
     """64-bit hash of a prompt, blind to letter case and white space, as hexadecimal text."""
-    normal = " ".join(prompt.casefold().split())
-    return hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return _hash(" ".join(prompt.casefold().split()))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 def split_of(prompt: str) -> str:
@@ -98,6 +101,10 @@ class TaskSet(ABC):
         if self.size is None:
             return self.task(seed, 0)
         return self.task(seed, derive("index", seed) % self.size)
+
+    @abstractmethod
+    def __repr__(self) -> str:
+        """What the set is, equal in every process: it is written into records."""
 
     def __iter__(self) -> Iterator[Task]:
         indices = itertools.count() if self.size is None else range(self.size)
@@ -155,7 +162,7 @@ class GeneratedTasks(TaskSet):
 
     def find(self, task_id: str) -> Task:
         """The task whose id this set gave it."""
-        match task_id.split("/"):
+        match task_id.rsplit("/", 4):
             case [name, split, level, seed, index] if name == self.name and split == self._split:
                 if level == str(self._difficulty or "any") and seed.isdecimal() and index.isdecimal():
                     return self.task(int(seed), int(index))
@@ -165,7 +172,10 @@ class GeneratedTasks(TaskSet):
     @property
     def fingerprint(self) -> str:
         """Hash of the set's name and options; a golden test ties the name to what the generator makes."""
-        return content_hash(f"{self.name}/{self._split}/{self._difficulty}")
+        return _hash(f"{self.name}/{self._split}/{self._difficulty}")
+
+    def __repr__(self) -> str:
+        return f"GeneratedTasks({self.name!r}, split={self._split!r}, difficulty={self._difficulty})"
 
 
 def same(value: Any) -> Any:
@@ -222,54 +232,73 @@ class JsonlTasks(TaskSet):
     @property
     def fingerprint(self) -> str:
         """Hash of the file's tasks, gold included."""
-        return content_hash("\n".join(f"{task.id}\t{task.prompt}\t{task.gold.answer}" for task in self._tasks))
+        return _hash(repr([(t.id, t.prompt, t.split, t.difficulty, t.family, t.gold.answer) for t in self._tasks]))
+
+    def __repr__(self) -> str:
+        return f"JsonlTasks({self.name!r}, {str(self._path)!r}, split={self._split!r}, by_hash={self._by_hash})"
 
     @functools.cached_property
     def _tasks(self) -> list[Task]:
-        rows = enumerate(read_rows(self._path))
-        tasks = [self._make(number, row) for number, row in rows]
+        tasks = [self._make(number, row) for number, row in enumerate(read_rows(self._path))]
         if self._by_hash:
             tasks = [task for task in tasks if split_of(task.prompt) == self._split]
         if not tasks:
             raise ValueError(f"{self._path} holds no task of split {self._split!r}")
+        rows: dict[str, int] = {}
+        for task in tasks:
+            if (first := rows.setdefault(task.id, task.index)) != task.index:
+                raise ValueError(f"{self._path}, rows {first} and {task.index}: two tasks have the id {task.id!r}")
         return [replace(task, index=index) for index, task in enumerate(tasks)]
 
     @functools.cached_property
     def _by_id(self) -> dict[str, Task]:
-        found: dict[str, Task] = {}
-        for task in self._tasks:
-            if found.setdefault(task.id, task) is not task:
-                raise ValueError(f"{self._path}: two tasks have the id {task.id!r}")
-        return found
+        return {task.id: task for task in self._tasks}
 
     def _make(self, number: int, row: Mapping[str, Any]) -> Task:
-        def column(field_name: str, path: str) -> Any:
+        def column(path: str, read: Callable[[Any], Any]) -> Any:
             value: Any = row
             for step in path.split("."):
                 if not isinstance(value, Mapping) or step not in value:
                     has = ", ".join(map(str, row))
-                    raise ValueError(f"{self._path}, row {number}: no column {path!r} for {field_name}; it has {has}")
+                    raise ValueError(f"{self._path}, row {number}: no column {path!r}; it has {has}")
                 value = value[step]
-            return value
+            try:
+                return read(value)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(f"{self._path}, row {number}, column {path!r}: {error}") from error
 
         fields = self._fields
-        try:
-            answer = fields.read_answer(column("answer", fields.answer))
-            difficulty = int(column("difficulty", fields.difficulty)) if fields.difficulty else 0
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{self._path}, row {number}: {error}") from error
-        label = str(column("id", fields.id)) if fields.id else str(number)
         return Task(
-            id=f"{self.name}/{label}",
-            prompt=str(column("prompt", fields.prompt)),
+            id=f"{self.name}/{column(fields.id, _given) if fields.id else number}",
+            prompt=column(fields.prompt, _text),
+            index=number,
             split=self._split,
-            difficulty=difficulty,
-            family=str(column("family", fields.family)) if fields.family else self.name,
-            gold=Gold(answer=answer),
+            difficulty=column(fields.difficulty, _level) if fields.difficulty else 0,
+            family=str(column(fields.family, _given)) if fields.family else self.name,
+            gold=Gold(answer=column(fields.answer, lambda value: _given(fields.read_answer(_given(value))))),
         )
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_tasks", "_by_id")}
+
+
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError("there is no value")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"expected text, found {value!r:.80}")
+    return value
+
+
+def _level(value: Any) -> int:
+    level = int(value)
+    if level not in (0, *DIFFICULTIES):
+        raise ValueError(f"difficulty {level} is not from 1 to 10, or 0 for unknown")
+    return level
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -283,17 +312,28 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         return
     if kind not in (".jsonl", ".json", ".csv"):
         raise ValueError(f"{path}: the file type must be .jsonl, .json, .csv or .parquet (or one of them with .gz)")
+    open_text = gzip.open if path.suffix == ".gz" else open
     opened: IO[str]
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as opened:
+    with open_text(path, "rt", encoding="utf-8-sig", newline="" if kind == ".csv" else None) as opened:
         if kind == ".csv":
             yield from csv.DictReader(opened)
         elif kind == ".json":
-            yield from _objects(json.load(opened), path)
+            yield from _objects(_json(opened.read(), str(path)), path)
         else:
-            yield from _objects((json.loads(line) for line in opened if line.strip()), path)
+            lines = (line for line in opened if line.strip())
+            yield from _objects((_json(line, f"{path}, row {number}") for number, line in enumerate(lines)), path)
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where}: not JSON: {error}") from error
 
 
 def _objects(rows: Any, path: Path) -> Iterator[dict[str, Any]]:
+    if isinstance(rows, dict | str) or not isinstance(rows, Iterable):
+        raise ValueError(f"{path}: expected a list of objects, found {type(rows).__name__}")
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise ValueError(f"{path}, row {number}: expected an object, found {type(row).__name__}")
@@ -330,12 +370,17 @@ class Mixture(TaskSet):
     @property
     def fingerprint(self) -> str:
         """Hash of the parts' fingerprints and the weights."""
-        return content_hash(repr([(p.fingerprint, w) for p, w in zip(self._parts, self._weights, strict=True)]))
+        return _hash(repr([(p.fingerprint, w) for p, w in zip(self._parts, self._weights, strict=True)]))
+
+    def __repr__(self) -> str:
+        return f"Mixture({list(self._parts)!r}, {list(self._weights)!r})"
 
 
 class Filtered(TaskSet):
     """The tasks of a set that a picklable predicate accepts; finite where the set is.
 
+    The predicate is a named function, a `functools.partial` of one, or an object whose `repr` says all of it (a
+    dataclass): its name and values enter the fingerprint, so two different ones must not look alike.
     Raises `ValueError` where nothing, or in 10,000 draws of an infinite set nothing, passes.
     """
 
@@ -351,6 +396,8 @@ class Filtered(TaskSet):
     def task(self, seed: int, index: int) -> Task:
         """The `index`-th accepted task, or for an infinite set the first accepted draw from (seed, index)."""
         if self._kept is not None:
+            if not 0 <= index < len(self._kept):
+                raise IndexError(f"task {index} of {self.name!r}: {len(self._kept)} of its tasks pass the filter")
             return self._base.task(0, self._kept[index])
         for attempt in range(10_000):
             task = self._base.task(derive("filter", seed, index, attempt) if attempt else seed, index)
@@ -367,5 +414,15 @@ class Filtered(TaskSet):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the base set's fingerprint and the predicate's name."""
-        return content_hash(f"{self._base.fingerprint}/{getattr(self._keep, '__qualname__', repr(self._keep))}")
+        """Hash of the base set's fingerprint and of the predicate, or of what it kept of a finite set."""
+        return _hash(f"{self._base.fingerprint}/{_named(self._keep) if self._kept is None else self._kept}")
+
+    def __repr__(self) -> str:
+        return f"Filtered({self._base!r}, {_named(self._keep)})"
+
+
+def _named(keep: Callable[..., Any]) -> str:
+    """A predicate as text that is equal in every process."""
+    if isinstance(keep, functools.partial):
+        return f"partial({_named(keep.func)}, {keep.args!r}, {sorted(keep.keywords.items())!r})"
+    return f"{keep.__module__}.{getattr(keep, '__qualname__', None) or repr(keep)}"

@@ -109,7 +109,7 @@ class Tool:
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters in the order of the signature."""
-        return tuple(self.arguments.model_fields)
+        return tuple(name for name, _ in self._fields())
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -123,12 +123,21 @@ class Tool:
         return {"type": "function", "function": function}
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments with defaults filled in and nothing coerced; raises `ToolError` that names what is wrong."""
+        """The arguments with defaults filled in and nothing coerced; raises `ToolError` that names what is wrong.
+
+        They are read as JSON, so an enum takes its value, a tuple an array, and a nested model an object.
+        """
         try:
-            model = self.arguments.model_validate(dict(arguments))
+            model = self.arguments.model_validate_json(json.dumps(dict(arguments)), strict=True)
         except ValidationError as error:
             raise self._explain(error) from None
-        return {name: getattr(model, name) for name in self.arguments.model_fields}
+        except (TypeError, ValueError) as error:
+            raise ToolError(f"the arguments are not JSON: {error}", CallErrorType.TYPE_MISMATCH) from None
+        return {name: getattr(model, attribute) for name, attribute in self._fields()}
+
+    def _fields(self) -> list[tuple[str, str]]:
+        """Each parameter's name, and the attribute of the arguments model that holds it."""
+        return [(field.alias or attribute, attribute) for attribute, field in self.arguments.model_fields.items()]
 
     def _explain(self, error: ValidationError) -> ToolError:
         first = error.errors(include_url=False)[0]
@@ -140,7 +149,8 @@ class Tool:
             case "extra_forbidden":
                 return ToolError(f"unexpected argument {where!r}; {expects}", CallErrorType.UNEXPECTED_ARG)
             case _:
-                given = type(first["input"]).__name__
+                wrong_type = first["type"].endswith("_type")
+                given = type(first["input"]).__name__ if wrong_type else repr(first["input"])[:80]
                 reason = first["msg"][0].lower() + first["msg"][1:]
                 return ToolError(f"argument {where!r}: {reason}, not {given}", CallErrorType.TYPE_MISMATCH)
 
@@ -167,8 +177,11 @@ def tool(
     """Make a `Toolkit` method a tool: its schema comes from the signature's types and the docstring.
 
     The docstring's first paragraph is the description, an `Args:` section describes the parameters, each of which
-    needs a type. Raises `TypeError` at class creation where one is missing.
+    needs a type. Raises `TypeError` at class creation where one is missing, `ValueError` for a control tool that is
+    declared parallel-safe: it may end the episode, and which calls came before the end must not depend on timing.
     """
+    if parallel_safe and ToolKind(kind) is ToolKind.CONTROL:
+        raise ValueError("a control tool may end the episode, so its calls cannot overlap with others")
 
     def mark(body: F) -> F:
         properties = {
@@ -195,13 +208,15 @@ def _make_tool(body: Body, properties: dict[str, Any]) -> Tool:
     described = _argument_docs(doc)
     hints = get_type_hints(body, include_extras=True)
     fields: dict[str, Any] = {}
-    for parameter in list(inspect.signature(body).parameters.values())[1:]:
+    for number, parameter in enumerate(list(inspect.signature(body).parameters.values())[1:]):
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"parameter {parameter.name!r} of tool {name!r} cannot be given by name; calls are by name")
         if parameter.name not in hints:
             raise TypeError(f"parameter {parameter.name!r} of tool {name!r} has no type; annotate it")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[parameter.name] = (
+        fields[f"argument_{number}"] = (  # not its own name, which may be one of BaseModel's: schema, json, copy
             hints[parameter.name],
-            Field(default, description=described.get(parameter.name)),
+            Field(default, alias=parameter.name, description=described.get(parameter.name)),
         )
     config = ConfigDict(extra="forbid", strict=True)
     arguments = create_model(f"{name}_arguments", __config__=config, **fields)
@@ -292,7 +307,7 @@ def call_key(name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def as_output(value: Any) -> Output:
-    """A tool's return value as `Output`: text stays text, None says so, anything else is shown as JSON."""
+    """A tool's return value as `Output`: text stays text, None says so, anything else is JSON, for code too."""
     if isinstance(value, Output):
         return value
     if isinstance(value, str):
@@ -301,7 +316,8 @@ def as_output(value: Any) -> Output:
         return Output((TextPart("done"),))
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    return Output((TextPart(json.dumps(value, ensure_ascii=False, default=str)),), value)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return Output((TextPart(text),), json.loads(text))
 
 
 def cut(text: str, max_chars: int) -> str:

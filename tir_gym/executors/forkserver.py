@@ -32,6 +32,9 @@ class _State:
             self.server.close()
             self.server = None
 
+    def __del__(self) -> None:
+        self.stop()
+
     def forget(self) -> None:
         """After `os.fork`, in the child: the parent's server is not ours."""
         for session in list(self.sessions):

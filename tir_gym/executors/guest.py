@@ -197,7 +197,7 @@ class Guest:
         reply: dict[str, Any] = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
         reply |= {"traceback": trace, "stdout": self.out.take(), "stderr": self.err.take()}
         reply |= {"cpu": round(cpu, 6), "memory": usage.ru_maxrss}
-        if self.reserve is None:
+        if self.reserve is None and status != "memory":
             with contextlib.suppress(MemoryError):
                 self.reserve = bytes(4 << 20)
         return reply
@@ -311,7 +311,6 @@ class Guest:
                 if os.fork() != 0:
                     self.freeze(channel, line)
                 random.setstate(state)
-                jail.die_with_parent()
                 line.send(b"parent")
         except OSError as caught:
             error = f"the kernel refuses to fork: {caught.strerror}; too many live copies?"
@@ -350,7 +349,6 @@ class Guest:
         os.close(channel)
         self.frozen = True
         try:
-            jail.die_with_parent()
             line.send(b"copy")
             box = line.recv(4096).decode()
             line.close()

@@ -101,6 +101,11 @@ def die_with_parent() -> None:
     _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parents end."""
+    _prctl("PR_SET_CHILD_SUBREAPER", 36, 1)
+
+
 def send_signal(pidfd: int, number: int) -> None:
     """Signal a process by its descriptor."""
     _syscall("pidfd_send_signal", _SYS_PIDFD_SEND_SIGNAL, pidfd, number, None, 0)

@@ -40,6 +40,9 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     try:
         if config["namespaces"]:
             _enter()
+        else:
+            jail.adopt_orphans()
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         child = os.fork()
     except OSError as error:
         _refuse(config["control"], f"cannot enter namespaces: {error}")
@@ -55,8 +58,20 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     poll.poll()
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with contextlib.suppress(ChildProcessError):
+        if not config["namespaces"]:
+            _end_orphans()
+        os.waitpid(child, 0)
     os._exit(0)
+
+
+def _end_orphans() -> None:
+    """Without a pid namespace: kill what the server left, which falls to this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    while pids := children.read_text("ascii").split():
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
 
 
 def _whole_ids() -> bool:
@@ -87,6 +102,7 @@ def _refuse(control: int, text: str) -> None:
 
 def _become_server(config: dict[str, Any], memory_fd: int) -> None:
     try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         jail.die_with_parent()
         sizes, proc = os.open("/proc/self/statm", os.O_RDONLY), os.open("/proc", os.O_PATH)
         if config["namespaces"]:

@@ -133,7 +133,8 @@ def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
         "disk quota": f"missing: only single files are bounded; {no_spaces[9:]}",
         "namespaces": no_spaces,
         "addresses": "missing: personality(ADDR_NO_RANDOMIZE) is refused; addresses differ from run to run, allow it",
-        "user": "missing: sessions run as this process's user; run as root or allow user namespaces",
+        "user": "missing: sessions run as this process's user; run as root or allow user namespaces, "
+        "and install Python where other users may read it",
     }
 
     def refused(*names: str) -> bool:

@@ -72,12 +72,6 @@ def _is_null(index: int) -> Code:
     return [*_arg(index), (0x15, 0, 3, 0), *_arg(index, True), (0x15, 0, 1, 0), *_PASS, *_DENY]
 
 
-def _prctl() -> Code:
-    """Names of threads and mappings; to die with the parent, not to stop doing so."""
-    death: Code = [*_arg(1), (0x15, 0, 1, 9), *_PASS, *_DENY]
-    return [*_arg(0), (0x15, 0, len(death), 1), *death, *_one_of(0, (15, 16, 0x53564D41))]
-
-
 def _clone(gated: bool) -> Code:
     forks: Code = []
     for flags in _FORK_FLAGS if gated else ():
@@ -117,7 +111,7 @@ def allow_list(signals: bool, forks: bool) -> bytes:
         _CLONE: _clone(forks),
         53: _one_of(0, (1,)),  # socketpair: AF_UNIX
         44: _is_null(4),  # sendto: without an address
-        157: _prctl(),
+        157: _one_of(0, (15, 16, 0x53564D41)),  # prctl: thread names, names of mappings
         302: _is_null(2),  # prlimit64: reading
         16: _one_of(1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # ioctl: TCGETS ... FIOCLEX
         72: _one_of(1, (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)),  # fcntl: no owners, signals, leases

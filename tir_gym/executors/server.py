@@ -98,6 +98,7 @@ class Server:
         self.readable = _readable(config)
         if abi and config["namespaces"]:
             self.landlock = jail.landlock_rules(abi, self.readable, ["/box"], ["/dev/null"])
+        self.separate_users = config["whole_ids"] and (config["namespaces"] or _open_to_all(config["python"]))
         self.scoped = abi >= 6
         self.abi = abi
         self.filter = seccomp.allow_list(self.scoped, True) if not seccomp.supported() else b""
@@ -179,7 +180,7 @@ class Server:
     def _open(self, message: dict[str, Any], channel: socket.socket) -> None:
         spaces = self.config["namespaces"]
         uid = -1
-        if self.config["whole_ids"]:
+        if self.separate_users:
             self.uids = self.uids + 1 if self.uids < (1 << 32) - 10 else 1 << 30
             uid = self.uids
         try:
@@ -482,6 +483,15 @@ def _readable(config: dict[str, Any]) -> list[str]:
         found = [f"{path}/{name}" for name in os.listdir(path) if name not in holes] if holes else [path]  # noqa: PTH208
         paths += [entry for entry in found if os.path.exists(entry)]  # noqa: PTH110
     return paths
+
+
+def _open_to_all(path: str) -> bool:
+    """Whether any user may reach `path`; without namespaces a session's own user must."""
+    while path != "/":
+        path = os.path.dirname(path)  # noqa: PTH120
+        if not os.stat(path).st_mode & 1:  # noqa: PTH116
+            return False
+    return True
 
 
 def _high(fd: int) -> int:

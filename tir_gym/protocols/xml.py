@@ -298,7 +298,7 @@ class _XmlReading(Reading):
         return None
 
 
-_PARTS = {"answer": Part.ANSWER, "message": Part.MESSAGE, "finish": Part.TEXT}
+_PARTS = {"answer": Part.ANSWER, "message": Part.MESSAGE, "finish": Part.FINISH}
 
 
 def _content(text: str, start: int, end: int) -> str:

@@ -12,7 +12,8 @@ class TrajectoryFile:
     """A file to append episodes to; one writer at a time, locked while it is open.
 
     A line half written by a killed process is cut off when the file is opened again, so each episode is there once
-    and whole or not at all. Raises `BlockingIOError` if another process is writing.
+    and whole or not at all. Raises `BlockingIOError` if another process is writing, `ValueError` that names the line
+    of a record that does not fit the schema.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -24,19 +25,31 @@ class TrajectoryFile:
         except BlockingIOError as error:
             os.close(self._descriptor)
             raise BlockingIOError(f"{self.path} is being written by another process") from error
-        self._cut_partial_line()
-        self.keys = {record.key for record in read_records(self.path)}
-        """Keys of the episodes in the file."""
+        try:
+            self._cut_partial_line()
+            self.keys = {record.key for record in read_records(self.path)}
+            """Keys of the episodes in the file."""
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, record: EpisodeRecord) -> None:
-        """Write an episode and wait until it is on the disk. Raises `ValueError` if its key is there already."""
+        """Write an episode and wait until it is on the disk.
+
+        Raises `ValueError` if its key is there already, `OSError` if it does not fit: the file is then as it was.
+        """
         if record.key in self.keys:
             raise ValueError(f"{self.path} holds an episode with the key {record.key!r} already")
         line = record.model_dump_json().encode() + b"\n"
+        size = os.fstat(self._descriptor).st_size
         written = 0
-        while written < len(line):
-            written += os.write(self._descriptor, line[written:])
-        os.fdatasync(self._descriptor)
+        try:
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            os.fdatasync(self._descriptor)
+        except BaseException:
+            os.ftruncate(self._descriptor, size)
+            raise
         self.keys.add(record.key)
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ def draw(family: Family, level: int, seed: int) -> Problem:
 
 
 def result_of(program: str) -> str:
-    """What a notebook would show: printed text, or the value of the last expression."""
+    """The value of the last expression, as it prints."""
     tree = ast.parse(program)
     last = tree.body[-1]
     assert isinstance(last, ast.Expr), "the last line must be an expression"
@@ -36,7 +36,8 @@ def result_of(program: str) -> str:
     with contextlib.redirect_stdout(printed):
         exec(compile(ast.Module(tree.body[:-1], []), "<program>", "exec"), scope)
         value = eval(compile(ast.Expression(last.value), "<program>", "eval"), scope)
-    return printed.getvalue().strip() if value is None else repr(value)
+    assert not printed.getvalue(), "a plan prints nothing: its last expression is the answer"
+    return str(value)
 
 
 def work_of(program: str) -> int:

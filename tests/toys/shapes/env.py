@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.toys.shapes.manual import Manual
 from tir_gym.core.domain import Domain
 from tir_gym.core.interfaces import World
 from tir_gym.core.requests import Retrieve
@@ -16,7 +17,6 @@ from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
 from tir_gym.core.tool import Output, Toolkit, tool
 from tir_gym.core.transcript import ImagePart, TextPart
 from tir_gym.core.verify import Evidence, Score, Verifier
-from tests.toys.shapes.manual import Manual
 
 SIDE = 32
 

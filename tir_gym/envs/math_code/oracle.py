@@ -5,22 +5,22 @@ from collections.abc import Generator
 
 from tir_gym.core.action import Action, ToolCall
 
-_MARK = "ORACLE ANSWER:"
+_BEGIN, _END = "ORACLE ANSWER:", ":END"
 
 
 def follow(plan: str) -> Generator[Action, str, None]:
-    """Run the program in the interpreter so that its last value is printed after a mark, and answer with that text."""
+    """Run the program in the interpreter so that its last value is printed between marks, and answer with that text."""
     seen = yield Action(thought="A program settles this.", calls=(ToolCall("python", {"code": _printing(plan)}),))
-    for line in seen.splitlines():
-        if line.startswith(_MARK):
-            yield Action(thought="The program says so.", answer=line.removeprefix(_MARK).strip())
+    _, found, rest = seen.partition(_BEGIN)
+    answer, ended, _ = rest.partition(_END)
+    if found and ended:
+        yield Action(thought="The program says so.", answer=answer.strip())
 
 
 def _printing(plan: str) -> str:
-    """The program with its last expression printed after the mark."""
+    """The program with its last expression printed between the marks."""
     *_, last = ast.parse(plan).body
     if not isinstance(last, ast.Expr):
         raise ValueError("a plan ends in an expression, whose value is the answer")
-    lines = plan.splitlines()
-    before = "\n".join(lines[: last.lineno - 1])
-    return f"{before}\nprint({_MARK!r}, {ast.unparse(last.value)})"
+    before = "\n".join(plan.splitlines()[: last.lineno - 1])
+    return f"{before}\nprint({_BEGIN!r}, {ast.unparse(last.value)}, {_END!r})"

@@ -21,7 +21,7 @@ class Problem:
 
     `prompt` is self-contained and says which form of answer is wanted; `answer` is the canonical gold, computed by an
     algorithm independent of `program`; `program` is Python source for a fresh interpreter with the standard library,
-    numpy and sympy, whose last line is an expression (or a print) giving exactly the answer.
+    numpy and sympy, whose last line is an expression that prints as exactly the answer.
     """
 
     prompt: str

@@ -46,7 +46,7 @@ good = rolls = 0
 for faces in product(*(range(1, n + 1) for n in sides)):
     rolls += 1
     good += sum(faces) >= {target}
-print(Fraction(good, rolls))"""
+Fraction(good, rolls)"""
     return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
 
 
@@ -87,7 +87,7 @@ for taken in product(*(range(1, n + 1) for n in balls)):
         for n, k in zip(balls, taken):
             ways *= comb(n, k)
         good += ways
-print(Fraction(good, comb(sum(balls), {drawn})))"""
+Fraction(good, comb(sum(balls), {drawn}))"""
     return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
 
 
@@ -131,7 +131,7 @@ for hop in range({hops}):
         after[(place + {forward}) % {places}] += p * up
         after[(place - {backward}) % {places}] += p * (1 - up)
     chance = after
-print(chance[{target}])"""
+chance[{target}]"""
     return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
 
 
@@ -159,7 +159,7 @@ for day in range({days}):
     left = {days} - day
     for k in range({people}, 0, -1):
         distinct[k] += distinct[k - 1] * k / {days}
-print(1 - distinct[{people}])"""
+1 - distinct[{people}]"""
     return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
 
 

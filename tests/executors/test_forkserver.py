@@ -1,0 +1,476 @@
+"""What a session promises: state, results, time limits, tools, copies, files, and that nothing stays behind."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.executors.conftest import LIMITS, Tool, all_end, children, descendants, finish, run, until_event
+from tir_gym.core.interfaces import Done, ExecutorUnavailable, ForkError, HostCall, RunStatus, Session
+from tir_gym.executors.forkserver import ForkServer, refuse_if_weak, shared
+from tir_gym.executors.process import wait_readable
+
+BARE = ForkServer(preload=())
+
+
+# --- what a submission gives ------------------------------------------------------------------------------------------
+def test_state_lasts_and_the_last_expression_is_echoed_once(session: Session) -> None:
+    assert run(session, "count = 0\ndef step():\n    global count; count += 1; return count").status is RunStatus.OK
+    assert run(session, "step()").value == "1"
+    assert run(session, "step(); count").value == "2"
+    assert run(session, "x = 5").value == ""
+    assert run(session, "None").value == ""
+
+
+def test_an_exception_shows_the_policys_frames_only(session: Session) -> None:
+    run(session, "def inner():\n    return 1 / 0")
+    done = run(session, "import functools\nfunctools.reduce(lambda a, b: inner(), [1, 2])")
+    assert done.status is RunStatus.EXCEPTION
+    assert done.error == "ZeroDivisionError: division by zero"
+    assert "<call 1>" in done.traceback
+    assert "return 1 / 0" in done.traceback
+    assert "<guest>" not in done.traceback
+    assert not done.state_lost
+
+
+def test_frames_of_libraries_are_left_out(session: Session) -> None:
+    done = run(session, "import json\njson.loads('{')")
+    assert "<call 1>" in done.traceback
+    assert "decoder.py" not in done.traceback
+
+
+def test_a_syntax_error_is_an_exception(session: Session) -> None:
+    done = run(session, "def f(:\n  pass")
+    assert (done.status, done.state_lost) == (RunStatus.EXCEPTION, False)
+    assert done.error.startswith("SyntaxError")
+    assert "def f(:" in done.traceback
+
+
+@pytest.mark.parametrize(
+    "code", ["raise SystemExit(3)", "exit()", "raise KeyboardInterrupt", "'\0'", "'\ud800'.encode()"]
+)
+def test_no_exception_ends_the_session(session: Session, code: str) -> None:
+    assert run(session, code).status is RunStatus.EXCEPTION
+    assert run(session, "6 * 7").value == "42"
+
+
+def test_both_streams_are_captured_at_every_level(session: Session) -> None:
+    done = run(
+        session,
+        "import os, sys, warnings\nprint('a')\nos.write(1, b'b\\n')\nprint('c', file=sys.stderr)\n"
+        "os.write(2, b'd')\nwarnings.warn('e')\nsys.stdout.buffer.write(b'\\xff')",
+    )
+    assert done.status is RunStatus.OK
+    assert done.stdout == "a\n\ufffdb\n"  # what bypasses sys.stdout comes last
+    assert "UserWarning: e" in done.stderr
+    assert all(c in done.stderr for c in "cd")
+    assert run(session, "1").stdout == ""
+
+
+def test_long_output_keeps_its_head_and_tail(session: Session) -> None:
+    done = run(session, "for i in range(100_000): print(i)")
+    assert done.status is RunStatus.OK
+    assert done.stdout.startswith("0\n1\n2\n")
+    assert done.stdout.endswith("99998\n99999\n")
+    assert f"... {588_890 - LIMITS.output_chars + 0} characters left out ..." in done.stdout
+    assert len(run(session, "'x' * 10**6").value) < LIMITS.output_chars + 100
+
+
+def test_input_meets_the_end_of_file(session: Session) -> None:
+    assert run(session, "input('name?')").error.startswith("EOFError")
+
+
+def test_running_out_of_memory_is_survived(session: Session) -> None:
+    done = run(session, "keep = []\nwhile True: keep.append(bytearray(1 << 20))")
+    assert (done.status, done.state_lost) == (RunStatus.MEMORY, False)
+    assert run(session, "del keep\n'ok'").value == "'ok'"
+
+
+def test_numpy_and_sympy_work_and_nothing_else_is_installed(session: Session) -> None:
+    assert run(session, "import numpy as np\nfloat(np.linalg.det(np.eye(3)))").value == "1.0"
+    assert run(session, "import sympy as s\nx = s.Symbol('x')\ns.solve(x**2 - 4, x)").value == "[-2, 2]"
+    for name in ("tir_gym", "gymnasium", "pytest", "pip"):
+        assert run(session, f"import {name}").error.startswith("ModuleNotFoundError"), name
+
+
+def test_the_standard_library_works(session: Session) -> None:
+    code = """
+import asyncio, concurrent.futures, csv, datetime, decimal, sqlite3, statistics, tempfile, zoneinfo, dataclasses
+async def two(): return 2
+with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    squares = list(pool.map(lambda x: x * x, range(4)))
+with tempfile.NamedTemporaryFile() as file:
+    file.write(b'x')
+with open('t.csv', 'w') as out:
+    csv.writer(out).writerow([1, 2])
+@dataclasses.dataclass
+class P: x: int = 1
+db = sqlite3.connect('a.db'); db.execute('create table t(a)'); db.commit(); db.close()
+asyncio.run(two()), squares, zoneinfo.ZoneInfo('Europe/Berlin').key, open('t.csv').read(), P()
+"""
+    assert run(session, code).value == "(2, [0, 1, 4, 9], 'Europe/Berlin', '1,2\\n', P(x=1))"
+
+
+# --- the same seed, the same bytes ------------------------------------------------------------------------------------
+def test_two_servers_print_the_same_bytes() -> None:
+    code = "import random, numpy\nprint(random.random(), numpy.random.rand(), object(), hash('a'), {'b', 'c', 'a'})"
+    printed = set()
+    for _ in range(2):
+        with ForkServer(preload=("numpy",)).leased() as executor:
+            opened = executor.open(LIMITS, seed=3)
+            printed.add(run(opened, code).stdout)
+    assert len(printed) == 1
+    assert "object object at 0x" in printed.pop()
+
+
+def test_seeds_differ(executor: ForkServer) -> None:
+    values = {run(executor.open(LIMITS, seed=s), "import random; random.random()").value for s in (1, 2)}
+    assert len(values) == 2
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+def test_at_the_deadline_the_code_is_interrupted_and_the_state_survives(session: Session) -> None:
+    run(session, "n = 0")
+    done = run(session, "while True: n += 1", 0.2)
+    assert (done.status, done.state_lost) == (RunStatus.TIMEOUT, False)
+    assert run(session, "n > 0").value == "True"
+
+
+def test_code_that_resists_is_killed(session: Session) -> None:
+    done = run(session, "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass", 0.2)
+    assert (done.status, done.state_lost) == (RunStatus.TIMEOUT, True)
+    assert session.fileno() == -1
+    with pytest.raises(RuntimeError, match="open a new one"):
+        session.submit("1", 1.0)
+
+
+def test_interrupts_never_reach_the_next_submission(session: Session) -> None:
+    for _ in range(30):
+        session.submit("x = sum(range(3000))", 10.0)
+        session.interrupt()
+        assert finish(session).status is RunStatus.TIMEOUT
+        assert run(session, "6 * 7").value == "42"
+
+
+def test_the_start_of_the_server_is_not_on_the_policys_clock() -> None:
+    with ForkServer().leased() as executor:  # warming takes longer than the deadline
+        assert run(executor.open(LIMITS, 0), "1", 0.1).value == "1"
+
+
+def test_processor_time_of_a_session_is_bounded(executor: ForkServer) -> None:
+    done = run(executor.open(replace(LIMITS, cpu_s=1), 0), "while True: pass", 30.0)
+    assert (done.status, done.state_lost) == (RunStatus.KILLED, True)
+    assert "processor time" in done.error
+
+
+# --- tools ------------------------------------------------------------------------------------------------------------
+def test_a_tool_is_a_function_that_the_host_answers(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("look_up", ("key", "default"), "Find a key.")])
+    opened.submit("look_up('a', default=[1]), look_up.__doc__", 10.0)
+    seen: list[HostCall] = []
+    done = finish(opened, lambda call: seen.append(call) or {"found": call.arguments["key"]})
+    assert done.value == "({'found': 'a'}, 'Find a key.')"
+    assert seen[0].arguments == {"key": "a", "default": [1]}
+    assert (seen[0].submission, seen[0].tool) == (1, "look_up")
+
+
+def test_a_failing_tool_raises_tool_error(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("fail")])
+
+    def refuse(call: HostCall) -> object:
+        raise LookupError("no such thing")
+
+    opened.submit("try:\n    fail()\nexcept ToolError as error:\n    print(error)", 10.0)
+    assert finish(opened, refuse).stdout == "no such thing\n"
+
+
+def test_bad_arguments_fail_in_the_session(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("one", ("a",))])
+    for code in ("one(1, 2)", "one(1, a=2)", "one(object())"):
+        assert run(opened, code).error.startswith("TypeError"), code
+    assert run(opened, "one(float('nan'))").error.startswith("ValueError")
+
+
+def test_the_clock_stands_still_while_the_host_works(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("slow")])
+    run(opened, "1")
+    opened.submit("slow()", 0.05)
+    call = until_event(opened)
+    assert isinstance(call, HostCall)
+    assert opened.wakeup() is None
+    assert not wait_readable(opened.fileno(), time.monotonic() + 0.2)
+    assert opened.events() == []
+    opened.answer(call.call_id, "late")
+    assert finish(opened).value == "'late'"
+
+
+def test_threads_take_turns_at_the_host(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("double", ("n",))])
+    opened.submit(
+        "from concurrent.futures import ThreadPoolExecutor as T\nwith T(4) as p: r = list(p.map(double, range(20)))\nr",
+        20.0,
+    )
+    assert finish(opened, lambda call: 2 * call.arguments["n"]).value == str(list(range(0, 40, 2)))
+
+
+# --- live copies ------------------------------------------------------------------------------------------------------
+def test_a_copy_has_the_state_and_both_go_on_alone(session: Session) -> None:
+    run(session, "import random, numpy\nf = lambda: n * 2\nn = 1\nopen('a.txt', 'w').write('base')")
+    copy = session.fork()
+    draw = "random.random(), numpy.random.rand()"
+    assert run(copy, draw).value == run(session, draw).value
+    run(copy, "n = 50\nopen('a.txt', 'w').write('copy')")
+    assert run(session, "f(), open('a.txt').read()").value == "(2, 'base')"
+    assert run(copy, "f(), open('a.txt').read()").value == "(100, 'copy')"
+    assert run(copy, "raise ValueError").traceback.count("<call 5>") == 1
+    copy.close()
+    assert run(session, "n").value == "1"
+
+
+def test_copies_outlive_the_original_and_copy_again(executor: ForkServer, session: Session) -> None:
+    run(session, "depth = 0")
+    line = [session]
+    for _ in range(20):  # more than the layers of Landlock a process may have
+        line.append(line[-1].fork())
+        run(line[-1], "depth += 1")
+    for old in line[:-1]:
+        old.close()
+    for _ in range(2):  # the server has buried the others when it has opened another
+        assert run(executor.open(LIMITS, 0), "1").value == "1"
+    assert run(line[-1], "depth").value == "20"
+    line[-1].close()
+
+
+def test_copies_cannot_reach_each_others_files(session: Session) -> None:
+    run(session, "open('secret', 'w').write('original')")
+    one, two = session.fork(), session.fork()
+    where = [run(s, "import os; os.path.abspath('secret')").value for s in (session, one, two)]
+    assert len(set(where)) == 3
+    for reader, path in ((one, where[0]), (one, where[2]), (two, where[0]), (two, where[1])):
+        assert "Error" in run(reader, f"open({path}).read()").error
+
+
+def test_a_copy_that_dies_takes_nothing_with_it(session: Session) -> None:
+    copy = session.fork()
+    session.submit("import os; os._exit(5)", 10.0)
+    done = finish(session)
+    assert (done.status, done.state_lost) == (RunStatus.KILLED, True)
+    assert run(copy, "6 * 7").value == "42"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (
+            "import threading, time\nt = threading.Thread(target=time.sleep, args=(600,), daemon=True); t.start()",
+            "threads",
+        ),
+        ("f = open('x', 'w')", "descriptor"),
+    ],
+)
+def test_what_cannot_be_copied_is_refused(session: Session, code: str, reason: str) -> None:
+    run(session, code)
+    with pytest.raises(ForkError, match=reason):
+        session.fork()
+    assert run(session, "6 * 7").value == "42"
+
+
+def test_a_running_or_lost_session_is_not_copied(session: Session) -> None:
+    session.submit("while True: pass", 20.0)
+    with pytest.raises(ForkError, match="running"):
+        session.fork()
+    session.close()
+    with pytest.raises(ForkError, match="closed"):
+        session.fork()
+
+
+def test_a_policy_may_not_fork_even_after_a_copy(session: Session) -> None:
+    copy = session.fork()
+    for s in (session, copy):
+        assert run(s, "import os; os.fork()").error.startswith("PermissionError")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+def test_files_go_in_and_out(session: Session) -> None:
+    data = bytes(range(256)) * 5000
+    session.put("data/in.bin", data)
+    assert run(session, "len(open('data/in.bin', 'rb').read())").value == str(len(data))
+    run(session, "import os\nos.chdir('data')")
+    assert session.get("data/in.bin") == data
+    session.put("empty", b"")
+    assert session.get("empty") == b""
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", "dir/"])
+def test_paths_outside_are_refused(session: Session, path: str) -> None:
+    with pytest.raises(ValueError, match="not a path inside"):
+        session.get(path)
+    with pytest.raises(ValueError, match="not a path inside"):
+        session.put(path, b"")
+
+
+def test_missing_files_folders_and_full_disks(session: Session) -> None:
+    with pytest.raises(FileNotFoundError):
+        session.get("nothing")
+    run(session, "import os; os.mkdir('d')")
+    with pytest.raises(ValueError, match="regular"):
+        session.get("d")
+    with pytest.raises(OSError, match="big"):
+        session.put("big", bytes(LIMITS.disk_mb + 1 << 20))
+    assert run(session, "6 * 7").value == "42"
+
+
+# --- leases and ends --------------------------------------------------------------------------------------------------
+def test_configurations_are_values() -> None:
+    assert pickle.loads(pickle.dumps(ForkServer(preload=("numpy",)))) == ForkServer(preload=("numpy",))
+    assert hash(ForkServer()) == hash(ForkServer())
+    assert ForkServer() != BARE
+    assert shared(ForkServer()) is shared(pickle.loads(pickle.dumps(ForkServer())))
+
+
+def test_building_one_starts_nothing_and_open_needs_a_lease() -> None:
+    before = children(os.getpid())
+    with pytest.raises(RuntimeError, match="acquire"):
+        ForkServer(preload=()).open(LIMITS, 0)
+    assert children(os.getpid()) == before
+
+
+def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:
+    executor, processes = ForkServer(preload=()), children(os.getpid())
+    descriptors = os.listdir("/proc/self/fd")
+    executor.acquire()
+    executor.acquire()
+    sessions = [executor.open(LIMITS, n) for n in range(5)]
+    run(sessions[0], "1")
+    run(sessions[0].fork(), "1")
+    below = descendants(os.getpid())
+    executor.release()
+    assert run(sessions[1], "6 * 7").value == "42"
+    executor.release()
+    assert children(os.getpid()) == processes
+    assert os.listdir("/proc/self/fd") == descriptors
+    assert sessions[0].fileno() == -1
+    assert all_end([p for p in below if p not in processes and p not in descendants(os.getpid())])
+
+
+def test_200_sessions_leave_nothing() -> None:
+    with ForkServer(preload=()).leased() as executor:
+        first = executor.open(LIMITS, 0)
+        run(first, "1")
+        before = len(os.listdir("/proc/self/fd"))
+        ours = descendants(os.getpid())
+        for number in range(200):
+            opened = executor.open(LIMITS, number)
+            if number % 4:  # some are closed before they exist
+                assert run(opened, "1").status is RunStatus.OK
+            if number % 20 == 1:
+                opened.fork().close()
+            opened.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert run(executor.open(LIMITS, 0), "1").value == "1"  # the server has seen every order before this one
+        extra = set(descendants(os.getpid())) - set(ours)
+        assert len(extra) <= 3
+        assert run(first, "6 * 7").value == "42"
+
+
+def test_without_the_server_sessions_end_as_executor_errors_and_a_new_one_starts() -> None:
+    with ForkServer(preload=()).leased() as executor:
+        known = children(os.getpid())
+        opened = executor.open(LIMITS, 0)
+        run(opened, "1")
+        opened.submit("while True: pass", 60.0)
+        [launcher] = [p for p in known if children(p) and p == executor._own.server.process.pid]
+        guests = descendants(launcher)
+        os.kill(children(launcher)[0], signal.SIGKILL)
+        done = finish(opened)
+        assert (done.status, done.state_lost) == (RunStatus.EXECUTOR_ERROR, True)
+        assert all_end(guests)
+        assert run(executor.open(LIMITS, 0), "6 * 7").value == "42"
+
+
+_HOST = """
+import sys, time
+from tir_gym.core.interfaces import Limits
+from tir_gym.executors.forkserver import ForkServer
+executor = ForkServer(preload=()).acquire()
+sessions = [executor.open(Limits(), n) for n in range(3)]
+sessions.append(sessions[0].fork())
+for s in sessions:
+    s.submit("while True: pass", 600.0)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_killing_the_host_leaves_no_process(namespaces: bool) -> None:
+    program = _HOST.replace("()).acquire", f"(), namespaces={namespaces}).acquire")
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+        assert host.stdout is not None
+        assert host.stdout.readline() == b"ready\n"
+        below = descendants(host.pid)
+        assert len(below) >= 6  # launcher, server, three sessions, the copy
+        host.kill()
+        assert all_end(below)
+
+
+def test_a_forked_host_has_its_own_server_and_spares_its_parents(executor: ForkServer, session: Session) -> None:
+    run(session, "x = 1")
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        result = b"failed"
+        try:
+            assert session.fileno() == -1
+            session.close()
+            with ForkServer(preload=()).leased() as own:
+                result = run(own.open(LIMITS, 0), "6 * 7").value.encode()
+        finally:
+            os.write(write, result)
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == b"42"
+    os.waitpid(pid, 0)
+    assert run(session, "x").value == "1"
+
+
+def test_one_loop_serves_many_sessions(executor: ForkServer) -> None:
+    sessions = {s.fileno(): s for s in (executor.open(LIMITS, n) for n in range(16))}
+    for number, opened in enumerate(sessions.values()):
+        opened.submit(f"{number} ** 2", 20.0)
+    results = [finish(opened).value for opened in sessions.values()]
+    assert results == [str(n * n) for n in range(16)]
+
+
+# --- honesty ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_the_report_says_what_is_missing(namespaces: bool) -> None:
+    report = ForkServer(preload=(), namespaces=namespaces).report()
+    missing = {layer for layer, verdict in report.items() if verdict != "enforced"}
+    assert {layer for layer in missing if not report[layer].startswith("missing: ")} == set()
+    assert ("namespaces" in missing) >= (not namespaces)
+    assert not missing & {"filesystem", "network", "processes", "descriptors", "memory", "privileges"}
+
+
+def test_never_without_a_jail() -> None:
+    with pytest.raises(ExecutorUnavailable, match="Landlock.*seccomp"):
+        refuse_if_weak({"namespaces": False, "landlock": 0, "seccomp": "no table", "why": "test"})
+    refuse_if_weak({"namespaces": False, "landlock": 7, "seccomp": "", "why": "test"})
+
+
+def test_a_package_that_is_not_there_is_named() -> None:
+    with pytest.raises(ExecutorUnavailable, match="no_such_package"):
+        ForkServer(preload=("no_such_package",)).acquire()
+
+
+def test_done_compares_without_measurements(executor: ForkServer) -> None:
+    ends = [run(executor.open(LIMITS, 1), "print(1)") for _ in range(2)]
+    assert ends[0] == ends[1]
+    assert isinstance(ends[0], Done)
+    assert ends[0].measured.wall_s > 0
