@@ -172,9 +172,7 @@ def test_infos_of_eight_episodes_merge_and_come_apart_without_loss(env_id):
     vector = SyncVectorEnv([lambda env_id=env_id: gym.make(env_id) for _ in range(8)])
     splitter = DictInfoToList(vector)
     _, infos = splitter.reset(seed=list(range(8)))
-    singles = []
-    for seed in range(8):
-        singles.append(env.reset(seed=seed)[1])
+    singles = [env.reset(seed=seed)[1] for seed in range(8)]
     assert [plain(info) for info in infos] == [plain(info) for info in singles]
     _, _, _, _, infos = splitter.step(tuple(own[0] for own in texts))
     for seed in range(8):

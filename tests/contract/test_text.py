@@ -11,10 +11,10 @@ from tir_gym import Completion, ToolCall
 from tir_gym.core.transcript import Source
 
 TAGS = [
-    "<call name=\"python\">", "</call>", "<arg name=\"code\">", "</arg>", "<answer>", "</answer>", "<think>", "</think>",
-    "<message>", "</message>", "<finish>", "<result>", "```python\n", "```", "\\boxed{", "}", '{"role":"assistant"', "[[",
-    "<|im_end|>", "\ud800", "\udfff", "\x00", "\u202e", "9" * 50,
-]  # fmt: skip
+    *('<call name="python">', "</call>", '<arg name="code">', "</arg>", "<answer>", "</answer>", "<think>", "</think>"),
+    *("<message>", "</message>", "<finish>", "<result>", "```python\n", "```", "\\boxed{", "}", "[["),
+    *('{"role":"assistant"', "<|im_end|>", "\ud800", "\udfff", "\x00", "\u202e", "9" * 50),
+]
 hostile_text = st.lists(st.one_of(st.text(max_size=20), st.sampled_from(TAGS)), max_size=12).map("".join)
 any_text = st.one_of(st.text(st.characters(), max_size=200), hostile_text)
 

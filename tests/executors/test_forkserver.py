@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,10 @@ from tir_gym.executors.forkserver import ForkServer, refuse_if_weak, shared
 from tir_gym.executors.process import wait_readable
 
 BARE = ForkServer(preload=())
+
+
+def open_descriptors() -> list[str]:
+    return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
 
 # --- what a submission gives ------------------------------------------------------------------------------------------
@@ -79,6 +84,13 @@ def test_long_output_keeps_its_head_and_tail(session: Session) -> None:
     assert done.stdout.endswith("99998\n99999\n")
     assert f"... {588_890 - LIMITS.output_chars + 0} characters left out ..." in done.stdout
     assert len(run(session, "'x' * 10**6").value) < LIMITS.output_chars + 100
+
+
+def test_output_takes_bounded_memory(executor: ForkServer) -> None:
+    opened = executor.open(replace(LIMITS, memory_mb=48), seed=0)
+    done = run(opened, "for _ in range(200): print('x' * 10**6)")
+    assert done.status is RunStatus.OK
+    assert f"... {200 * (10**6 + 1) - LIMITS.output_chars} characters left out ..." in done.stdout
 
 
 def test_input_meets_the_end_of_file(session: Session) -> None:
@@ -342,7 +354,7 @@ def test_building_one_starts_nothing_and_open_needs_a_lease() -> None:
 
 def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:
     executor, processes = ForkServer(preload=()), children(os.getpid())
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = open_descriptors()
     executor.acquire()
     executor.acquire()
     sessions = [executor.open(LIMITS, n) for n in range(5)]
@@ -353,7 +365,7 @@ def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:
     assert run(sessions[1], "6 * 7").value == "42"
     executor.release()
     assert children(os.getpid()) == processes
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert open_descriptors() == descriptors
     assert sessions[0].fileno() == -1
     assert all_end([p for p in below if p not in processes and p not in descendants(os.getpid())])
 
@@ -362,7 +374,7 @@ def test_200_sessions_leave_nothing() -> None:
     with ForkServer(preload=()).leased() as executor:
         first = executor.open(LIMITS, 0)
         run(first, "1")
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(open_descriptors())
         ours = descendants(os.getpid())
         for number in range(200):
             opened = executor.open(LIMITS, number)
@@ -371,7 +383,7 @@ def test_200_sessions_leave_nothing() -> None:
             if number % 20 == 1:
                 opened.fork().close()
             opened.close()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(open_descriptors()) == before
         assert run(executor.open(LIMITS, 0), "1").value == "1"  # the server has seen every order before this one
         extra = set(descendants(os.getpid())) - set(ours)
         assert len(extra) <= 3
@@ -459,7 +471,7 @@ def test_the_report_says_what_is_missing(namespaces: bool) -> None:
 
 
 def test_never_without_a_jail() -> None:
-    with pytest.raises(ExecutorUnavailable, match="Landlock.*seccomp"):
+    with pytest.raises(ExecutorUnavailable, match=r"Landlock.*seccomp"):
         refuse_if_weak({"namespaces": False, "landlock": 0, "seccomp": "no table", "why": "test"})
     refuse_if_weak({"namespaces": False, "landlock": 7, "seccomp": "", "why": "test"})
 

@@ -1,9 +1,9 @@
 """Programs that try to get out, to harm the host or a neighbour, or to forge results; and what must be true after."""
 
-import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +95,8 @@ numbers = dict(ptrace=101, mount=165, pivot_root=155, unshare=272, setns=308, ke
     memfd_create=319, pidfd_open=434, pidfd_getfd=438, fork=57, vfork=58, clone3=435, execve=59, socket=41, connect=42,
     setsid=112, setuid=105, chroot=161, mknod=133, symlink=88, link=86, shmget=29, setrlimit=160, seccomp=317,
     open_by_handle_at=304, openat2=437, sendmsg=46, shutdown=48, rt_sigqueueinfo=129, clock_settime=227, reboot=169)
-[name for name, number in numbers.items() if libc.syscall(number, 0, 0, 0, 0, 0) != -1 or ctypes.get_errno() not in (1, 38)]
+refused = lambda number: libc.syscall(number, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() in (1, 38)
+[name for name, number in numbers.items() if not refused(number)]
 """
 FRAME = "import os, struct\ndef send(body): os.write(3, struct.pack('!I', len(body)) + body)\n"
 
@@ -115,13 +116,17 @@ PROGRAMS = {
         nothing,
     ),
     "reads the environment's memory": (
-        "import ctypes\nc = ctypes.c_char_p.in_dll(ctypes.CDLL(None), 'environ')\n"
-        "[k for k in ('PATH',) if ctypes.CDLL(None).getenv(k.encode())]",
+        (
+            "import ctypes\nc = ctypes.c_char_p.in_dll(ctypes.CDLL(None), 'environ')\n"
+            "[k for k in ('PATH',) if ctypes.CDLL(None).getenv(k.encode())]"
+        ),
         nothing,
     ),
     "uses other descriptors": (
-        "import os\ndef is_open(fd):\n    try: os.fstat(fd); return True\n"
-        "    except OSError: return False\n[fd for fd in range(4, 1024) if is_open(fd)]",
+        (
+            "import os\ndef is_open(fd):\n    try: os.fstat(fd); return True\n"
+            "    except OSError: return False\n[fd for fd in range(4, 1024) if is_open(fd)]"
+        ),
         nothing,
     ),
     "connects over TCP": ("import socket; socket.create_connection(('127.0.0.1', PORT), 2)", refused),
@@ -226,12 +231,38 @@ def test_a_copy_is_held_as_its_original(world: World) -> None:
     assert run(original, "6 * 7").value == "42"
 
 
-def test_a_tool_that_was_not_offered_is_not_called(world: World) -> None:
+STEAL = "import gc, json\ntoken = next(o.token for o in gc.get_objects() if type(o).__name__ == 'Guest')\n"
+END = (
+    "dict(t='done', token=token, status='ok', value='', error='', traceback='', stdout='', stderr='', cpu=0, memory=0)"
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "dict(t='call', token=token, id=1, tool='grade', arguments={})",
+        "dict(t='call', token=token, id='1', tool='offered', arguments={})",
+        "dict(t='call', token=token, id=1, tool='offered', arguments=[])",
+        "dict(t='file', token=token, data='', error='')",
+        "dict(t='forked', token=token, error='')",
+        END + " | dict(cpu=float('nan'))",
+        END + " | dict(cpu=-1)",
+        END + " | dict(memory=10**4000)",
+        END + " | dict(memory=True)",
+        END + " | dict(stdout=None)",
+        END + " | dict(reward=1.0)",
+    ],
+)
+def test_even_with_the_token_only_proper_frames_pass(world: World, message: str) -> None:
     attacker = world.executor.open(LIMITS, 1, [Tool("offered")])
-    with contextlib.suppress(RuntimeError):
-        code = (
-            FRAME
-            + "import gc, json\ntoken = next(o.token for o in gc.get_objects() if type(o).__name__ == 'Guest')\n"
-            + "send(json.dumps(dict(t='call', token=token, id=1, tool='grade', arguments={})).encode()); 1"
-        )
-        assert protocol(run(attacker, code))
+    assert protocol(run(attacker, f"{FRAME}{STEAL}send(json.dumps({message}).encode()); 1"))
+
+
+def test_a_forged_end_is_worth_no_more_than_a_lie_about_the_output(world: World) -> None:
+    attacker = world.executor.open(LIMITS, 1)
+    done = run(attacker, f"{FRAME}{STEAL}send(json.dumps({END} | dict(stdout='x' * 10**6)).encode()); 1")
+    assert done.status is RunStatus.OK
+    assert bounded(done)
+    with suppress(RuntimeError):
+        run(attacker, "1")  # the honest end of the first is out of turn now
+    assert attacker.fileno() == -1

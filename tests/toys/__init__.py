@@ -5,5 +5,6 @@ from tir_gym.envs import register
 register("toy/Shapes-v0", "tests.toys.shapes.env:Shapes")
 register("toy/Helpdesk-v0", "tests.toys.helpdesk.env:Helpdesk")
 register("toy/Handover-v0", "tests.toys.handover.env:Handover")
+register("toy/Ledger-v0", "tests.toys.ledger.env:Ledger")
 
-TOYS = ("toy/Shapes-v0", "toy/Helpdesk-v0", "toy/Handover-v0")
+TOYS = ("toy/Shapes-v0", "toy/Helpdesk-v0", "toy/Handover-v0", "toy/Ledger-v0")

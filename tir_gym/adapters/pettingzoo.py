@@ -1,5 +1,6 @@
 """PettingZoo's view of an environment with several policy actors."""
 
+import copy
 from typing import Any
 
 import gymnasium as gym
@@ -50,7 +51,7 @@ class ActorsView(AECEnv):  # type: ignore[misc]
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict.fromkeys(self.agents, False)
-        self.infos = {agent: dict(info) for agent in self.agents}
+        self.infos = self._infos_of(info)
         self._texts = dict.fromkeys(self.agents, "")
         self.agent_selection = info["to_move"]
         self._texts[self.agent_selection] = observation
@@ -73,9 +74,17 @@ class ActorsView(AECEnv):  # type: ignore[misc]
             self.rewards[name] = float(reward)
             self.terminations[name] = terminated
             self.truncations[name] = truncated
-            self.infos[name] = dict(info)
+        self.infos = self._infos_of(info)
         self._accumulate_rewards()
         self._deads_step_first()
+
+    def _infos_of(self, info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """A copy for each agent; the messages are for the eyes of the one they are addressed to."""
+        infos = {agent: copy.deepcopy(info) for agent in self.agents}
+        for agent in self.agents:
+            if agent != info["to_move"]:
+                infos[agent]["messages"] = []
+        return infos
 
     def render(self) -> Any:
         """The transcript, as the environment renders it."""

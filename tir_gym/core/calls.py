@@ -82,6 +82,7 @@ class Running:
     parent: int = -1
     host_call: int = -1
     """The id under which the guest waits for the result."""
+    key: str = ""
     tool: Tool | None = None
     run: ToolRun | None = None
     measured: Measured = NOT_MEASURED
@@ -185,8 +186,7 @@ class CallDesk:
         """Whether there is a next call, and it may overlap with others."""
         if self._started == len(self._calls):
             return False
-        name = self._calls[self._started].name
-        return any(tool.parallel_safe for tool in self.toolkits[self._actor].tools if tool.name == name)
+        return self.toolkits[self._actor].may_overlap(self._calls[self._started].name)
 
     def call_from_code(self, parent: Running, call_id: int, name: str, arguments: dict[str, Any]) -> None:
         """A call made by code that runs for another call."""
@@ -227,6 +227,7 @@ class CallDesk:
     # --- one call --------------------------------------------------------------------------------------------------
     def _start(self, running: Running) -> None:
         toolkit = self.toolkits[self._actor]
+        running.key = call_key(running.name, running.arguments)
         out_of_calls = self.calls_left == 0
         self.tally.calls += 1
         self.tally.this_turn += 1
@@ -237,7 +238,7 @@ class CallDesk:
                     f"the budget of {budget} calls is spent; answer with what you know", CallErrorType.BUDGET
                 )
             running.tool = tool = toolkit.find(running.name)
-            if len(call_key("", running.arguments)) > MAX_ARGUMENT_CHARS:
+            if len(running.key) > MAX_ARGUMENT_CHARS:
                 reason = f"the arguments are longer than {MAX_ARGUMENT_CHARS} characters; send less"
                 raise ToolError(reason, CallErrorType.OVERSIZE)
             valid = tool.validate(running.arguments)
@@ -295,7 +296,7 @@ class CallDesk:
             actor=self._actor,
             tool=running.name,
             arguments=running.arguments,
-            key=call_key(running.name, running.arguments),
+            key=running.key,
             kind=tool.kind.value if tool else "",
             status=CallStatus.ERROR if error else CallStatus.OK,
             error=error,

@@ -252,6 +252,8 @@ class Toolkit:
         inherited = dict(cls._tools)
         for name, body in vars(cls).items():
             if properties := getattr(body, "__tool__", None):
+                if hasattr(Toolkit, name):
+                    raise TypeError(f"a tool cannot be called {name!r}: every toolkit has a method of that name")
                 inherited[name] = _make_tool(body, properties)
         cls._tools = inherited
 
@@ -288,6 +290,11 @@ class Toolkit:
         hint = f"did you mean {near[0]!r}?" if near else f"the tools are: {', '.join(names) or 'none'}"
         raise ToolError(f"there is no tool {name[:80]!r}; {hint}", CallErrorType.UNKNOWN_TOOL)
 
+    def may_overlap(self, name: str) -> bool:
+        """Whether calls of the tool of that name may overlap with others of the kind."""
+        found = self._tools.get(name)
+        return found is not None and found.parallel_safe
+
     def run(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         """Call a tool's body with validated arguments; a generator is a tool that waits for requests."""
         return tool.body(self, **arguments)
@@ -301,9 +308,12 @@ ToolRun = Generator[Any, Any, Any]
 """A running tool that waits: it yields requests of `core.episode` and is sent their results."""
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
 def call_key(name: str, arguments: Mapping[str, Any]) -> str:
     """The canonical form of a call: equal for calls that differ only in the order of their arguments."""
-    return name + json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return name + _CANONICAL.encode(arguments)
 
 
 def as_output(value: Any) -> Output:

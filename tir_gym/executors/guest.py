@@ -21,13 +21,13 @@ import stat
 import struct
 import sys
 import threading
-import traceback
 import types
 from collections import deque
 from typing import Any
 
 from tir_gym.executors import jail
 from tir_gym.executors.sink import Sink, clip
+from tir_gym.executors.trace import describe
 
 CHANNEL = 3
 """The descriptor of the channel to the host."""
@@ -196,7 +196,7 @@ class Guest:
         cpu, self.spent = spent - self.spent, spent
         reply: dict[str, Any] = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
         reply |= {"traceback": trace, "stdout": self.out.take(), "stderr": self.err.take()}
-        reply |= {"cpu": round(cpu, 6), "memory": usage.ru_maxrss}
+        reply |= {"cpu": round(max(0.0, cpu), 6), "memory": usage.ru_maxrss}
         if self.reserve is None and status != "memory":
             with contextlib.suppress(MemoryError):
                 self.reserve = bytes(4 << 20)
@@ -311,6 +311,7 @@ class Guest:
                 if os.fork() != 0:
                     self.freeze(channel, line)
                 random.setstate(state)
+                self.spent = 0.0
                 line.send(b"parent")
         except OSError as caught:
             error = f"the kernel refuses to fork: {caught.strerror}; too many live copies?"
@@ -404,28 +405,6 @@ def copy_tree(source: str, target: str) -> None:
             finally:
                 os.close(source_fd)
                 os.close(target_fd)
-
-
-def describe(error: BaseException, chars: int) -> tuple[str, str]:
-    """The exception in a line, and its traceback through the policy's own code; bounded, never raises."""
-    try:
-        summary = clip(f"{type(error).__name__}: {error}".rstrip(": "), min(chars, 4000))
-    except BaseException:
-        summary = type(error).__name__
-    try:
-        told = traceback.TracebackException.from_exception(error, lookup_lines=False, compact=True, limit=2000)
-        _only_own(told, 0)
-        return summary, clip("".join(told.format()), min(chars, 8000))
-    except BaseException:
-        return summary, ""
-
-
-def _only_own(told: traceback.TracebackException, depth: int) -> None:
-    own = [entry for entry in told.stack if entry.filename.startswith("<call ")]
-    told.stack = traceback.StackSummary.from_list(own if len(own) <= 40 else own[:20] + own[-20:])
-    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
-        if other is not None and depth < 10:
-            _only_own(other, depth + 1)
 
 
 def run(orders: dict[str, Any]) -> None:

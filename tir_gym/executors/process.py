@@ -25,7 +25,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable
 START_S = 60.0
 """Seconds a fork server has to come up."""
 _HERE = Path(__file__).parent
-_PROGRAMS = ("jail", "seccomp", "sink", "guest", "launcher", "server")
+_PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "server")
 _NEEDS = {"sympy": ("mpmath",)}
 _BOOT = """import json, os, sys, types
 stage, fd = sys.argv[1], int(sys.argv[2])
@@ -153,10 +153,13 @@ class ServerProcess:
         """True while messages wait for room in the socket; `flush` must be called again."""
         return bool(self._waiting)
 
+    def post(self, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
+        """Have a message sent with the next `flush`; takes no lock, so finalizers may call it."""
+        self._waiting.append((json.dumps(message).encode(), [s.dup() for s in sockets]))
+
     def send(self, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> None:
         """Send a message with descriptors (duplicated); never blocks. A dead server is noted in `dead`."""
-        with self._lock:
-            self._waiting.append((json.dumps(message).encode(), [s.dup() for s in sockets]))
+        self.post(message, sockets)
         self.flush()
 
     def flush(self) -> None:

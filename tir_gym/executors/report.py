@@ -127,6 +127,7 @@ def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
     why = hello.get("why", "")
     no_spaces = f"missing: {why}; allow user namespaces or run as root"
     weak = {
+        "processes": "missing: a session may start processes, for lack of seccomp; see there",
         "landlock": "missing: the kernel has no Landlock; boot Linux 5.13 or later with lsm=landlock,...",
         "seccomp": f"missing: {hello['seccomp'] or 'the kernel refuses filters'}",
         "network": "missing: a connection to the host succeeded; allow network namespaces or use Landlock ABI 4",

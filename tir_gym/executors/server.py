@@ -23,18 +23,12 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from tir_gym.executors import guest, jail, seccomp
+from tir_gym.executors import guest, jail
+from tir_gym.executors.confine import WARM, Confinement
 
 _RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
 _CONTINUE = 1
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
-_WARM = {
-    "numpy": "import numpy as n, numpy.random as r; a = r.default_rng(0).random((4, 4)); n.linalg.solve(a, a); "
-    "n.linalg.eigh(a); n.fft.fft(a); r.seed(0); r.normal(size=2); repr(a); n.sort(a)",
-    "sympy": "from sympy import *; x = Symbol('x'); str(solve(x**2 - 3*x + 2, x)); integrate(x*sin(x), x); "
-    "str(factor(x**3 - 1)); limit(sin(x)/x, x, 0); series(exp(x), x, 0, 4); simplify((x**2 - 1)/(x - 1)); "
-    "latex(x**2/3); N(pi, 20); Matrix([[1, 2], [3, 4]]).inv(); parse_expr('2*x + 1'); diff(x**2, x); factorint(60)",
-}
 
 
 @dataclass(eq=False)
@@ -93,16 +87,7 @@ class Server:
         self.nursery, self.nursery_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.child: dict[str, Any] | None = None
         self.running = True
-        abi = jail.landlock_abi()
-        self.landlock = -1
-        self.readable = _readable(config)
-        if abi and config["namespaces"]:
-            self.landlock = jail.landlock_rules(abi, self.readable, ["/box"], ["/dev/null"])
-        self.separate_users = config["whole_ids"] and (config["namespaces"] or _open_to_all(config["python"]))
-        self.scoped = abi >= 6
-        self.abi = abi
-        self.filter = seccomp.allow_list(self.scoped, True) if not seccomp.supported() else b""
-        self.gate = seccomp.fork_gate() if self.filter else b""
+        self.jail = Confinement(config)
         wake, wake_child = socket.socketpair()
         for end in (wake, wake_child):
             end.setblocking(False)
@@ -118,9 +103,9 @@ class Server:
         """Import and exercise what sessions will use, then read how large this process is."""
         for name in self.config["preload"]:
             importlib.import_module(name)
-            exec(_WARM.get(name, ""), {})  # noqa: S102 - our own text
+            exec(WARM.get(name, ""), {})  # noqa: S102 - our own text
         size = os.pread(self.config["statm"], 200, 0).split()[0]
-        self.size = int(size) * os.sysconf("SC_PAGESIZE")
+        self.jail.size = int(size) * os.sysconf("SC_PAGESIZE")
         os.close(self.config["statm"])
         for path in self.config["search"]:
             sys.path.remove(path)
@@ -180,7 +165,7 @@ class Server:
     def _open(self, message: dict[str, Any], channel: socket.socket) -> None:
         spaces = self.config["namespaces"]
         uid = -1
-        if self.separate_users:
+        if self.jail.separate_users:
             self.uids = self.uids + 1 if self.uids < (1 << 32) - 10 else 1 << 30
             uid = self.uids
         try:
@@ -198,7 +183,7 @@ class Server:
             self._born(message, channel, uid)
             return
         secret = bytes.fromhex(message["secret"])
-        root = self._root(message)
+        root = self.jail.root(message["sid"])
         family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"], root)
         member = Member(message["sid"], family, channel, secret, pid, family.pidfd, root + "/copies")
         family.members.add(member)
@@ -312,7 +297,7 @@ class Server:
         birth.child.base = f"{birth.parent.base}/{family.copies}"
         box = birth.child.base + "/work"
         if not self.config["namespaces"]:
-            self._make_box(birth.child.base, family.uid)
+            self.jail.make_box(birth.child.base, family.uid)
             return box
         owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
         jail.setns(family.pidfd, jail.NEWNS)
@@ -404,9 +389,10 @@ class Server:
             for end in [*inherited, *(member.channel for member in self.members.values())]:
                 end.detach()  # closed below by number; never again when the object dies
             self.epoll.close()
-            self._confine(message, channel, uid)
+            self.jail.enter(message["sid"], message["limits"], channel.detach(), uid, self.nursery_child.fileno())
             self.nursery_child.detach()
-            limits = message["limits"] | {"readable": self.readable, "work": self._root(message) + "/work"}
+            limits = message["limits"] | {"readable": self.jail.readable}
+            limits["work"] = self.jail.root(message["sid"]) + "/work"
             self.child = {"seed": message["seed"], "limits": limits}
             for table in (self.members, self.families, self.births, self.handlers, self.config):
                 table.clear()
@@ -416,82 +402,9 @@ class Server:
                 channel.send(guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
             os._exit(70)
 
-    def _root(self, message: dict[str, Any]) -> str:
-        return "/box" if self.config["namespaces"] else f"{self.config['workdir']}/{message['sid']}"
-
-    def _make_box(self, base: str, uid: int) -> None:
-        """Without namespaces: a plain directory, which only the size of single files bounds."""
-        os.mkdir(base, 0o711)  # noqa: PTH102
-        os.mkdir(base + "/work", 0o700)  # noqa: PTH102
-        if uid >= 0:
-            os.chown(base + "/work", uid, uid)
-
-    def _confine(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:
-        limits, spaces = message["limits"], self.config["namespaces"]
-        os.setsid()
-        work = self._root(message) + "/work"
-        if not spaces:
-            root = self._root(message)
-            self._make_box(root, uid)
-            os.mkdir(root + "/copies", 0o711)  # noqa: PTH102
-            devices = ["/dev/null"]
-            self.landlock = jail.landlock_rules(self.abi, self.readable, [root], devices) if self.abi else -1
-        else:
-            owner = f"uid={max(uid, 0)},gid={max(uid, 0)}"
-            jail.unshare(jail.NEWNS)
-            options = f"size={limits['disk']},nr_inodes=2048,mode=0700,{owner}"
-            jail.mount("tmpfs", work, "tmpfs", jail.NOSUID | jail.NODEV | jail.NOEXEC, options)
-            if uid < 0:
-                jail.unshare(jail.NEWUSER)
-                jail.map_user(1000, 0, 0, self.config["proc"])
-        os.dup2(channel.detach(), guest.CHANNEL)
-        os.dup2(self.nursery_child.fileno(), 4)
-        os.dup2(self.landlock if self.landlock >= 0 else 0, 5)
-        jail.close_from(6)
-        tasks = limits["processes"] + jail.COPIES if spaces or uid >= 0 else -1
-        jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
-        jail.drop_rights(uid)
-        jail.die_with_parent()
-        if self.landlock >= 0:
-            jail.landlock_enter(5)
-        os.chdir(work)
-        os.environ.update(HOME=work, TMPDIR=work)
-        guest.capture(work)
-        if self.gate:
-            gate = seccomp.install(self.gate, listen=True)
-            with socket.socket(fileno=os.dup(4)) as line:
-                socket.send_fds(line, [str(message["sid"]).encode()], [gate])
-            os.close(gate)
-            seccomp.install(self.filter)
-        os.closerange(4, 6)
-
 
 def _nothing(number: int, frame: types.FrameType | None) -> None:
     """Let a signal wake the loop."""
-
-
-def _readable(config: dict[str, Any]) -> list[str]:
-    """What sessions may read: the whole new root but the working directories, or what would have been bound into it.
-
-    A directory of the standard library that also holds site packages is given entry by entry.
-    """
-    if config["namespaces"]:
-        return [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
-    paths: list[str] = []
-    for path in [*config["paths"], *config["packages"], "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]:
-        holes = {os.path.basename(hole) for hole in config["masked"] if os.path.dirname(hole) == path}  # noqa: PTH119, PTH120
-        found = [f"{path}/{name}" for name in os.listdir(path) if name not in holes] if holes else [path]  # noqa: PTH208
-        paths += [entry for entry in found if os.path.exists(entry)]  # noqa: PTH110
-    return paths
-
-
-def _open_to_all(path: str) -> bool:
-    """Whether any user may reach `path`; without namespaces a session's own user must."""
-    while path != "/":
-        path = os.path.dirname(path)  # noqa: PTH120
-        if not os.stat(path).st_mode & 1:  # noqa: PTH116
-            return False
-    return True
 
 
 def _high(fd: int) -> int:
@@ -515,7 +428,12 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     os.umask(0o022)
     sys.path += config["search"]
     server = Server(config)
-    hello = {"t": "hello", "landlock": server.abi, "seccomp": seccomp.supported(), "namespaces": config["namespaces"]}
+    hello = {
+        "t": "hello",
+        "landlock": server.jail.abi,
+        "seccomp": server.jail.no_filter,
+        "namespaces": config["namespaces"],
+    }
     hello["fixed_addresses"] = bool(jail.personality(0xFFFFFFFF) & jail.NO_RANDOM_ADDRESSES)
     server.control.send(json.dumps(hello).encode())
     server.warm()

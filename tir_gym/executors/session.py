@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -10,7 +9,6 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from tir_gym.core.interfaces import (
@@ -24,63 +22,23 @@ from tir_gym.core.interfaces import (
     Stdout,
     ToolSignature,
 )
+from tir_gym.executors.frames import (
+    CALL,
+    CHUNK,
+    DONE,
+    FILE,
+    FORKED,
+    MAGIC,
+    NOTE,
+    STATUS,
+    BadFrameError,
+    check,
+    clean,
+    pack,
+    relative_path,
+    unpack,
+)
 from tir_gym.executors.process import START_S, ServerProcess, wait_readable
-
-_MAGIC = b"\xff\xff\xff\xff"
-_NOTE = 24
-_CHUNK = 1 << 19
-_DONE = {
-    "t": str,
-    "token": str,
-    "status": str,
-    "value": str,
-    "error": str,
-    "traceback": str,
-    "stdout": str,
-    "stderr": str,
-    "cpu": float,
-    "memory": int,
-}
-_CALL = {"t": str, "token": str, "id": int, "tool": str, "arguments": dict}
-_FILE = {"t": str, "token": str, "data": str, "error": str}
-_FORKED = {"t": str, "token": str, "error": str}
-_STATUS = {"ok": RunStatus.OK, "exception": RunStatus.EXCEPTION, "memory": RunStatus.MEMORY}
-
-
-class _BadFrameError(Exception):
-    pass
-
-
-def _no_constant(name: str) -> Any:
-    raise _BadFrameError(f"{name} is not JSON")
-
-
-def _pack(message: dict[str, Any]) -> bytes:
-    body = json.dumps(message, allow_nan=False).encode()
-    return struct.pack("!I", len(body)) + body
-
-
-def _clean(text: str, limit: int) -> str:
-    """Well-formed text of at most about `limit` characters, whatever the guest sent."""
-    text = text if len(text) <= limit + 100 else text[: limit + 100]
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def _check(message: dict[str, Any], shape: Mapping[str, type]) -> None:
-    if message.keys() != shape.keys():
-        raise _BadFrameError(f"a {message['t']!r} frame with the keys {sorted(message)[:12]}")
-    for key, kind in shape.items():
-        value = message[key]
-        if type(value) is not kind and not (kind is float and type(value) is int):
-            raise _BadFrameError(f"{key!r} in a {message['t']!r} frame is a {type(value).__name__}")
-
-
-def relative_path(path: str) -> str:
-    """`path` in normal form. Raises `ValueError` unless it names something inside the working directory."""
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path or len(path) > 1000 or path.endswith("/"):
-        raise ValueError(f"{path!r} is not a path inside the working directory; use one like 'data/table.csv'")
-    return "/".join(parts)
 
 
 class GuestSession(Session):
@@ -94,7 +52,7 @@ class GuestSession(Session):
     ) -> None:
         self._server, self._limits, self._tools, self._register = server, limits, tools, register
         self._sid = server.new_sid()
-        self._secret = _MAGIC + os.urandom(12)
+        self._secret = MAGIC + os.urandom(12)
         self._socket, self._far = socket.socketpair()
         self._socket.setblocking(False)
         self._in, self._out = bytearray(), bytearray()
@@ -135,7 +93,7 @@ class GuestSession(Session):
             server.send(order, [self._far])
         if tools:
             offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
-            self._out += _pack({"t": "tools", "tools": offered})
+            self._out += pack({"t": "tools", "tools": offered})
         return self
 
     # --- running -------------------------------------------------------------------------------------------------
@@ -148,7 +106,7 @@ class GuestSession(Session):
         self._began = time.monotonic()
         self._left = deadline
         self._deadline = self._began + deadline if self._ready else None
-        self._out += _pack({"t": "run", "n": self._turn, "code": code, "token": self._token})
+        self._out += pack({"t": "run", "n": self._turn, "code": code, "token": self._token})
         self._flush()
         return self._turn
 
@@ -196,7 +154,7 @@ class GuestSession(Session):
         if self._lost or not self._running or self._interrupted:
             return
         self._interrupted = True
-        self._out += _pack({"t": "interrupt", "token": self._token})
+        self._out += pack({"t": "interrupt", "token": self._token})
         self._flush()
         self._server.send({"t": "interrupt", "sid": self._sid})
         self._left = self._limits.grace_s
@@ -209,7 +167,7 @@ class GuestSession(Session):
         """
         if self._lost or call_id != self._call or call_id == 0:
             return
-        packed = _pack({"t": "answer", "id": call_id, "value": value, "error": error})
+        packed = pack({"t": "answer", "id": call_id, "value": value, "error": error})
         self._call = 0
         self._out += packed
         if self._deadline is None:
@@ -220,29 +178,29 @@ class GuestSession(Session):
     def put(self, path: str, data: bytes) -> None:
         """Write a file of the working directory. Raises `ValueError` for another path, `OSError` if it does not fit."""
         path = relative_path(path)
-        for at in range(0, max(1, len(data)), _CHUNK):
-            piece = base64.b64encode(data[at : at + _CHUNK]).decode()
-            reply = self._ask({"t": "put", "path": path, "at": at, "data": piece}, _FILE)
+        for at in range(0, max(1, len(data)), CHUNK):
+            piece = base64.b64encode(data[at : at + CHUNK]).decode()
+            reply = self._ask({"t": "put", "path": path, "at": at, "data": piece}, FILE)
             if reply["error"]:
-                raise OSError(f"{path}: {_clean(reply['error'], 200)}")
+                raise OSError(f"{path}: {clean(reply['error'], 200)}")
 
     def get(self, path: str) -> bytes:
         """Read a file of the working directory. Raises `FileNotFoundError`, `ValueError` for another path."""
         path = relative_path(path)
         data = bytearray()
         while len(data) <= self._limits.disk_mb << 20:
-            reply = self._ask({"t": "get", "path": path, "at": len(data)}, _FILE)
+            reply = self._ask({"t": "get", "path": path, "at": len(data)}, FILE)
             if reply["error"] == "missing":
                 raise FileNotFoundError(f"{path} is not in the working directory")
             if reply["error"]:
-                raise ValueError(f"{path}: {_clean(reply['error'], 200)}")
+                raise ValueError(f"{path}: {clean(reply['error'], 200)}")
             try:
                 piece = base64.b64decode(reply["data"], validate=True)
             except ValueError:
                 self._lose(RunStatus.PROTOCOL_ERROR, "a file arrived garbled")
                 raise RuntimeError(f"the session is over: {self._lost}") from None
             data += piece
-            if len(piece) < _CHUNK:
+            if len(piece) < CHUNK:
                 break
         return bytes(data)
 
@@ -260,9 +218,9 @@ class GuestSession(Session):
             order = {"t": "fork", "sid": self._sid, "new": child._sid, "secret": child._secret.hex()}
             self._server.send(order, [child._far, ours])
             try:
-                reply = self._ask({"t": "fork"}, _FORKED, (child._far, theirs))
+                reply = self._ask({"t": "fork"}, FORKED, (child._far, theirs))
                 if reply["error"]:
-                    raise ForkError(_clean(reply["error"], 300))
+                    raise ForkError(clean(reply["error"], 300))
                 until = time.monotonic() + self._limits.wall_s
                 while not child._ready and not child._lost and wait_readable(child.fileno(), until):
                     child._advance()
@@ -278,7 +236,7 @@ class GuestSession(Session):
         self._must_be_idle()
         self._token = os.urandom(8).hex()
         until = time.monotonic() + self._limits.wall_s + (0.0 if self._ready else START_S)
-        packed = _pack(message | {"token": self._token})
+        packed = pack(message | {"token": self._token})
         while pass_on and self._out and not self._lost and time.monotonic() < until:
             wait_readable(self.fileno(), time.monotonic() + 0.001)
             self._advance()
@@ -325,77 +283,71 @@ class GuestSession(Session):
             self._in += data
             try:
                 self._frames()
-            except _BadFrameError as error:
+            except BadFrameError as error:
                 self._lose(RunStatus.PROTOCOL_ERROR, f"the session broke the protocol: {error}")
             if self._lost:
                 return
 
     def _frames(self) -> None:
         while len(self._in) >= 4 and not self._lost:
-            if self._in[:4] == _MAGIC:
-                if self._in[:16] == self._secret[: len(self._in[:16])] and len(self._in) <= _NOTE:
+            if self._in[:4] == MAGIC:
+                if self._in[:16] == self._secret[: len(self._in[:16])] and len(self._in) <= NOTE:
                     return  # the fork server's last word; the end follows
-                raise _BadFrameError("a frame that is too long")
+                raise BadFrameError("a frame that is too long")
             size = int.from_bytes(self._in[:4], "big")
             if size > self._cap:
-                raise _BadFrameError(f"a frame of {size} bytes")
+                raise BadFrameError(f"a frame of {size} bytes")
             if len(self._in) < 4 + size:
                 return
             body = bytes(self._in[4 : 4 + size])
             del self._in[: 4 + size]
-            try:
-                message = json.loads(body, parse_constant=_no_constant)
-            except (ValueError, RecursionError) as error:
-                raise _BadFrameError(f"{type(error).__name__} in a frame") from None
-            if not isinstance(message, dict) or not isinstance(message.get("t"), str):
-                raise _BadFrameError("a frame without a type")
-            self._message(message)
+            self._message(unpack(body))
 
     def _message(self, message: dict[str, Any]) -> None:
         kind = message["t"]
         if not self._ready:
             if kind == "failed":
-                self._lose(RunStatus.EXECUTOR_ERROR, _clean(str(message.get("text")), 500))
+                self._lose(RunStatus.EXECUTOR_ERROR, clean(str(message.get("text")), 500))
             elif message != {"t": "ready"}:
-                raise _BadFrameError(f"a {kind[:20]!r} frame before the first submission")
+                raise BadFrameError(f"a {kind[:20]!r} frame before the first submission")
             else:
                 self._ready = True
                 if self._running:
                     self._deadline = time.monotonic() + self._left
         elif message.get("token") != self._token or not self._token:
-            raise _BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
+            raise BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
         elif kind == "done" and self._running and not self._call:
-            _check(message, _DONE)
+            check(message, DONE)
             self._finish(message)
         elif kind == "call" and self._running and not self._call:
-            _check(message, _CALL)
+            check(message, CALL)
             self._host_call(message)
         elif kind in ("file", "forked") and not self._running and not self._replies:
-            _check(message, _FILE if kind == "file" else _FORKED)
+            check(message, FILE if kind == "file" else FORKED)
             self._replies.append(message)
         else:
-            raise _BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
+            raise BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
 
     def _host_call(self, message: dict[str, Any]) -> None:
         if message["tool"] not in self._tools or message["id"] <= self._calls:
-            raise _BadFrameError("a call of a tool that is not offered, or twice")
+            raise BadFrameError("a call of a tool that is not offered, or twice")
         self._call = self._calls = message["id"]
         now = time.monotonic()
         if self._deadline is not None and not self._interrupted:
             self._left, self._deadline = max(0.0, self._deadline - now), None
-        arguments = {_clean(key, 200): value for key, value in message["arguments"].items()}
+        arguments = {clean(key, 200): value for key, value in message["arguments"].items()}
         self._events.append(HostCall(self._turn, message["id"], message["tool"], arguments))
 
     def _finish(self, message: dict[str, Any]) -> None:
-        status = _STATUS.get(message["status"], RunStatus.EXCEPTION)
+        status = STATUS.get(message["status"], RunStatus.EXCEPTION)
         if self._interrupted:
             status = RunStatus.TIMEOUT
         chars = self._limits.output_chars
         stdout, stderr, value, error, trace = (
-            _clean(message[key], chars) for key in ("stdout", "stderr", "value", "error", "traceback")
+            clean(message[key], chars) for key in ("stdout", "stderr", "value", "error", "traceback")
         )
         wall = time.monotonic() - self._began
-        measured = Measured(wall, max(0.0, float(message["cpu"])), message["memory"] / 1024)
+        measured = Measured(wall, float(message["cpu"]), message["memory"] / 1024)
         self._end_turn()
         self._events.append(Done(self._turn, status, stdout, stderr, value, error, trace, measured=measured))
 
@@ -405,8 +357,8 @@ class GuestSession(Session):
     # --- ends ----------------------------------------------------------------------------------------------------
     def _ended(self) -> None:
         """The channel has ended: say why, as the fork server observed it."""
-        note = bytes(self._in[-_NOTE:])
-        if len(note) == _NOTE and note[:16] == self._secret:
+        note = bytes(self._in[-NOTE:])
+        if len(note) == NOTE and note[:16] == self._secret:
             code, cpu_ms = struct.unpack("!ii", note[16:])
             self._lose(RunStatus.KILLED, self._cause(code, cpu_ms))
         elif not self._server.alive():
@@ -460,4 +412,7 @@ class GuestSession(Session):
 
     def __del__(self) -> None:
         if not getattr(self, "_lost", "unborn"):
-            self.close()
+            self._lost = "it was dropped"
+            self._socket.close()
+            self._far.close()
+            self._server.post({"t": "kill", "sid": self._sid})

@@ -1,0 +1,94 @@
+"""Thousands of episodes leave nothing behind."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+import tir_gym
+from tests.play import ALL_IDS, SHIPPED_IDS, make, play_oracle, replay
+from tests.processes import descendants, footprint, resident_mb, wait_until_gone
+
+
+def play_many(env_id, count):
+    """Oracle episodes, some of them forked, some abandoned half-way; returns resident memory along the way."""
+    env = make(env_id)
+    memory = []
+    for seed in range(count):
+        texts = play_oracle(env, seed)
+        if seed % 10 == 0:
+            replay(env, seed, texts[:1])
+            for twin in tir_gym.fork(env, 2):
+                twin.close()
+        if seed % 4 == 0:
+            replay(env, seed, texts[:1])
+        if seed % (count // 8) == 0:
+            gc.collect()
+            memory.append(resident_mb())
+    env.close()
+    return memory
+
+
+def check_no_trace(env_id, count):
+    play_many(env_id, 16)
+    before = footprint()
+    memory = play_many(env_id, count)
+    assert footprint() == before
+    assert memory[-1] - memory[2] < 8.0, memory
+
+
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_2000_episodes_leave_nothing_and_memory_is_flat(env_id):
+    check_no_trace(env_id, 2_000)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_10000_episodes_leave_nothing_and_memory_is_flat(env_id):
+    check_no_trace(env_id, 10_000)
+
+
+@pytest.mark.parametrize("env_id", ALL_IDS)
+def test_close_leaves_nothing_of_a_batch_in_mid_episode(env_id):
+    env = make(env_id)
+    texts = [play_oracle(env, seed)[0] for seed in range(8)]
+    env.close()
+    before = footprint()
+    vector = tir_gym.make_vec(env_id, 8)
+    vector.reset(seed=list(range(8)))
+    vector.step(texts)
+    vector.close()
+    vector.close()
+    assert footprint() == before
+
+
+LAST_USER = """
+import sys
+from tests.play import make, play_oracle, replay
+from tests.processes import descendants
+env = make(sys.argv[1])
+replay(env, 0, play_oracle(env, 0)[:1])
+print(*descendants(), flush=True)
+if sys.argv[2] == "close":
+    env.close()
+    print(*descendants(), flush=True)
+else:
+    import os, signal
+    {"kill": lambda: os.kill(os.getpid(), signal.SIGKILL), "forget": lambda: None}[sys.argv[2]]()
+"""
+
+
+@pytest.mark.parametrize("ending", ["close", "kill", "forget"])
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_no_process_outlives_the_last_environment_nor_the_host(env_id, ending):
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_USER, env_id, ending], capture_output=True, text=True, check=False
+    )
+    during, *after = [set(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert during, done.stderr
+    assert (done.returncode == 0) == (ending != "kill"), done.stderr
+    if ending == "close":
+        assert after == [set()]
+    wait_until_gone(during)
+    assert not during & descendants(1)

@@ -1,0 +1,1 @@
+"""A bookkeeper: accounts, transfers, and a world to judge."""

@@ -1,0 +1,132 @@
+"""How a new child of the fork server becomes a session: working directory, limits, rights, Landlock, seccomp.
+
+Standard library only; loaded by `server`.
+"""
+
+import os
+import socket
+from typing import Any
+
+from tir_gym.executors import guest, jail, seccomp
+
+WARM = {
+    "numpy": "import numpy as n, numpy.random as r; a = r.default_rng(0).random((4, 4)); n.linalg.solve(a, a); "
+    "n.linalg.eigh(a); n.fft.fft(a); r.seed(0); r.normal(size=2); repr(a); n.sort(a)",
+    "sympy": "from sympy import *; x = Symbol('x'); str(solve(x**2 - 3*x + 2, x)); integrate(x*sin(x), x); "
+    "str(factor(x**3 - 1)); limit(sin(x)/x, x, 0); series(exp(x), x, 0, 4); simplify((x**2 - 1)/(x - 1)); "
+    "latex(x**2/3); N(pi, 20); Matrix([[1, 2], [3, 4]]).inv(); parse_expr('2*x + 1'); diff(x**2, x); factorint(60)",
+}
+"""What is run once in the server, so that no session pays for it: package -> program."""
+
+
+class Confinement:
+    """Prepared once in the server; `enter` applies it to the calling process for good."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.spaces: bool = config["namespaces"]
+        self.size = 0
+        self.abi = jail.landlock_abi()
+        self.readable = _readable(config)
+        self.separate_users = config["whole_ids"] and (self.spaces or _open_to_all(config["python"]))
+        self.landlock = -1
+        if self.abi and self.spaces:
+            self.landlock = jail.landlock_rules(self.abi, self.readable, ["/box"], ["/dev/null"])
+        self.no_filter = seccomp.supported()
+        self.gate = self.filter = b""
+        if not self.no_filter:
+            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(self.abi >= 6, True)
+            self._probe()
+
+    def _probe(self) -> None:
+        """See in a child which filters this kernel takes."""
+        pid = os.fork()
+        if pid == 0:
+            refused = 0
+            jail.drop_rights(-1)
+            for bit, program in ((1, self.gate), (2, self.filter)):
+                try:
+                    seccomp.install(program, listen=bit == 1)
+                except OSError:
+                    refused |= bit
+            os._exit(refused)
+        refused = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if refused & 1:  # without the gate nothing may fork, the host's copies included
+            self.gate, self.filter = b"", seccomp.allow_list(self.abi >= 6, False)
+        if refused & 2:
+            self.filter, self.no_filter = b"", "the kernel refuses seccomp filters; it needs CONFIG_SECCOMP_FILTER"
+
+    def root(self, sid: int) -> str:
+        """The directory that holds a session's working directory and those of its copies."""
+        return "/box" if self.spaces else f"{self.config['workdir']}/{sid}"
+
+    def make_box(self, base: str, uid: int) -> None:
+        """Without namespaces: a plain directory, which only the size of single files bounds."""
+        os.mkdir(base, 0o711)  # noqa: PTH102
+        os.mkdir(base + "/work", 0o700)  # noqa: PTH102
+        if uid >= 0:
+            os.chown(base + "/work", uid, uid)
+
+    def enter(self, sid: int, limits: dict[str, Any], channel: int, uid: int, nursery: int) -> None:
+        """Confine this process; its gate goes to the server over `nursery`. Raises `OSError`."""
+        os.setsid()
+        root = self.root(sid)
+        work, landlock = root + "/work", self.landlock
+        if self.spaces:
+            jail.unshare(jail.NEWNS)
+            owner = f"uid={max(uid, 0)},gid={max(uid, 0)}"
+            options = f"size={limits['disk']},nr_inodes=2048,mode=0700,{owner}"
+            jail.mount("tmpfs", work, "tmpfs", jail.NOSUID | jail.NODEV | jail.NOEXEC, options)
+            if uid < 0:
+                jail.unshare(jail.NEWUSER)
+                jail.map_user(1000, 0, 0, self.config["proc"])
+        else:
+            self.make_box(root, uid)
+            os.mkdir(root + "/copies", 0o711)  # noqa: PTH102
+            if self.abi:
+                landlock = jail.landlock_rules(self.abi, self.readable, [root], ["/dev/null"])
+        os.dup2(channel, guest.CHANNEL)
+        os.dup2(nursery, 4)
+        os.dup2(max(landlock, 0), 5)
+        jail.close_from(6)
+        tasks = limits["processes"] + jail.COPIES if self.spaces or uid >= 0 else -1
+        jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
+        jail.drop_rights(uid)
+        jail.die_with_parent()
+        if landlock >= 0:
+            jail.landlock_enter(5)
+        os.chdir(work)
+        os.environ.update(HOME=work, TMPDIR=work)
+        guest.capture(work)
+        if self.gate:
+            gate = seccomp.install(self.gate, listen=True)
+            with socket.socket(fileno=os.dup(4)) as line:
+                socket.send_fds(line, [str(sid).encode()], [gate])
+            os.close(gate)
+        if self.filter:
+            seccomp.install(self.filter)
+        os.closerange(4, 6)
+
+
+def _readable(config: dict[str, Any]) -> list[str]:
+    """What sessions may read: the whole new root but the working directories, or what would have been bound into it.
+
+    A directory of the standard library that also holds site packages is given entry by entry.
+    """
+    if config["namespaces"]:
+        return [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
+    paths: list[str] = []
+    for path in [*config["paths"], *config["packages"], "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]:
+        holes = {os.path.basename(hole) for hole in config["masked"] if os.path.dirname(hole) == path}  # noqa: PTH119, PTH120
+        found = [f"{path}/{name}" for name in os.listdir(path) if name not in holes] if holes else [path]  # noqa: PTH208
+        paths += [entry for entry in found if os.path.exists(entry)]  # noqa: PTH110
+    return paths
+
+
+def _open_to_all(path: str) -> bool:
+    """Whether any user may reach `path`; without namespaces a session's own user must."""
+    while path != "/":
+        path = os.path.dirname(path)  # noqa: PTH120
+        if not os.stat(path).st_mode & 1:  # noqa: PTH116
+            return False
+    return True
