@@ -7,7 +7,7 @@ import pickle
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -17,8 +17,8 @@ from tir_gym.core.tool import (
     Output,
     Submit,
     ToolError,
-    Toolkit,
     ToolKind,
+    Toolkit,
     ToolRun,
     as_output,
     call_key,
@@ -44,8 +44,8 @@ class Shop(Toolkit):
         self,
         name: str,
         unit: Literal["kg", "piece"] = "piece",
-        tags: list[str] = [],
-        most: float = 9.5,  # noqa: B006
+        tags: list[str] = [],  # noqa: B006
+        most: float = 9.5,
     ) -> str:
         """Look an item
         up by its name.
@@ -100,7 +100,7 @@ def refused(shop, name, arguments):
     return caught.value.error, str(caught.value)
 
 
-# --- what a tool is ---------------------------------------------------------------------------------------------------
+# --- what a tool is --------------------------------------------------------------------------------------------------
 def test_the_schema_comes_from_signature_and_docstring(shop):
     assert shop.find("find_item").schema == {
         "type": "function",
@@ -156,7 +156,7 @@ def test_tools_are_inherited_and_replaced():
     assert Shop().find("order").description == "Order it."
 
 
-# --- arguments --------------------------------------------------------------------------------------------------------
+# --- arguments -------------------------------------------------------------------------------------------------------
 def test_defaults_are_filled_in(shop):
     tool = shop.find("find_item")
     assert tool.validate({"name": "salt"}) == {"name": "salt", "unit": "piece", "tags": [], "most": 9.5}
@@ -214,6 +214,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(arguments=st.dictionaries(st.sampled_from(["amount", "note", "other"]), json_values))
 def test_arguments_are_taken_as_they_are_or_refused(arguments):
     tool = Shop().find("order")
@@ -230,7 +231,7 @@ def test_arguments_are_taken_as_they_are_or_refused(arguments):
         assert error.error in {"missing_required", "unexpected_arg", "type_mismatch"}  # noqa: PT017
 
 
-# --- what is on offer -------------------------------------------------------------------------------------------------
+# --- what is on offer ------------------------------------------------------------------------------------------------
 def test_an_unknown_tool_is_answered_with_the_nearest_name_or_all_names(shop):
     with pytest.raises(ToolError, match="there is no tool 'find_itme'; did you mean 'find_item'") as caught:
         shop.find("find_itme")
@@ -271,7 +272,7 @@ def test_a_fork_of_a_toolkit_is_independent(shop):
     assert pickle.loads(pickle.dumps(twin)).tools_version == 2
 
 
-# --- what is refused at class creation --------------------------------------------------------------------------------
+# --- what is refused at class creation -------------------------------------------------------------------------------
 def test_a_tool_without_a_docstring_is_refused():
     with pytest.raises(TypeError, match="tool 'buy' has no docstring"):
 
@@ -320,7 +321,7 @@ def test_unknown_kinds_and_effects_and_overlapping_control_tools_are_refused():
         tool(kind="control", parallel_safe=True)
 
 
-# --- what a tool returns ----------------------------------------------------------------------------------------------
+# --- what a tool returns ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("value", "text", "for_code"),
     [
@@ -351,6 +352,7 @@ def test_control_tools_say_how_the_episode_ends(shop):
     assert Finish("tired").reason == "tired"
 
 
+@settings(deadline=None)
 @given(text=st.text(max_size=300), limit=st.integers(1, 200))
 def test_long_text_keeps_head_and_tail_and_states_what_is_missing(text, limit):
     short = cut(text, limit)

@@ -420,15 +420,20 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("namespaces", [True, False])
-def test_killing_the_host_leaves_no_process(namespaces: bool) -> None:
+def test_killing_the_host_leaves_no_process_and_no_directory(namespaces: bool, tmp_path: Path) -> None:
     program = _HOST.replace("()).acquire", f"(), namespaces={namespaces}).acquire")
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as host:
         assert host.stdout is not None
         assert host.stdout.readline() == b"ready\n"
         below = descendants(host.pid)
         assert len(below) >= 6  # launcher, server, three sessions, the copy
+        assert namespaces == (not list(tmp_path.iterdir()))
         host.kill()
         assert all_end(below)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_forked_host_has_its_own_server_and_spares_its_parents(executor: ForkServer, session: Session) -> None:

@@ -100,6 +100,11 @@ refused = lambda number: libc.syscall(number, 0, 0, 0, 0, 0) == -1 and ctypes.ge
 """
 FRAME = "import os, struct\ndef send(body): os.write(3, struct.pack('!I', len(body)) + body)\n"
 
+STEAL = "import gc, json\ntoken = next(o.token for o in gc.get_objects() if type(o).__name__ == 'Guest')\n"
+END = (
+    "dict(t='done', token=token, status='ok', value='', error='', traceback='', stdout='', stderr='', cpu=0, memory=0)"
+)
+
 PROGRAMS = {
     "reads a file of the host": ("open('SECRET').read()", refused),
     "reads this package": ("open('SOURCE').read()", refused),
@@ -177,7 +182,10 @@ PROGRAMS = {
     "pretends to be the server": ("import os; os.write(3, b'\\xff' * 24); 1", protocol),
     "hands the host nested JSON": (FRAME + "send(b'[' * 500_000); 1", protocol),
     "hands the host a number too long": (FRAME + "send(b'{\"t\": ' + b'9' * 100_000 + b'}'); 1", protocol),
-    "forges an end without the token": (FRAME + 'send(b\'{"t": "done", "token": "0"}\'); 1', protocol),
+    "forges an end without the token": (
+        FRAME + f"import json; token = '0'; send(json.dumps({END}).encode()); 1",
+        protocol,
+    ),
     "claims to be ready again": (FRAME + 'send(b\'{"t": "ready"}\'); 1', protocol),
     "claims that its start failed": (FRAME + 'send(b\'{"t": "failed", "text": "x"}\'); 1', protocol),
     "hands the host a pickle": (
@@ -229,12 +237,6 @@ def test_a_copy_is_held_as_its_original(world: World) -> None:
     assert run(original, "6 * 7").value == "42"
     assert gone(run(copy, "import os; os.closerange(0, 64)", 1.0))
     assert run(original, "6 * 7").value == "42"
-
-
-STEAL = "import gc, json\ntoken = next(o.token for o in gc.get_objects() if type(o).__name__ == 'Guest')\n"
-END = (
-    "dict(t='done', token=token, status='ok', value='', error='', traceback='', stdout='', stderr='', cpu=0, memory=0)"
-)
 
 
 @pytest.mark.parametrize(

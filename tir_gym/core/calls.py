@@ -90,9 +90,10 @@ class Running:
 
 @dataclass(slots=True)
 class Shown:
-    """What a call of the action brought: its index in the log, and what is shown of it."""
+    """What a call brought: its index in the log, its position in the action (-1: made by code), and what is shown."""
 
     index: int
+    position: int
     content: tuple[Content, ...]
 
 
@@ -130,6 +131,8 @@ class CallDesk:
     ended_by: str = ""
     failure: str = ""
     _actor: str = ""
+    _used: dict[str, int] = field(default_factory=dict)
+    _failures: dict[int, str] = field(default_factory=dict)
     _calls: Sequence[ToolCall] = ()
     _started: int = 0
     """How many of the action's calls have been started."""
@@ -139,10 +142,9 @@ class CallDesk:
     _keys: set[str] = field(default_factory=set)
     _sessions: set[str] = field(default_factory=set)
 
-    @property
-    def calls_left(self) -> int:
-        """Calls that may still be made."""
-        return max(0, self.setting.budget.calls - self.tally.calls)
+    def calls_left(self, actor: str) -> int:
+        """Calls that an actor may still make."""
+        return max(0, self.setting.budget.calls - self._used.get(actor, 0))
 
     def fork(self, toolkits: dict[str, Toolkit], mailbox: Mailbox) -> "CallDesk":
         """An independent copy between turns, over copied toolkits."""
@@ -154,6 +156,8 @@ class CallDesk:
             log=list(self.log),
             _calls=(),
             _started=0,
+            _used=dict(self._used),
+            _failures={},
             _records={},
             _shown={},
             _keys=set(self._keys),
@@ -171,7 +175,7 @@ class CallDesk:
     def launch(self) -> bool:
         """Start the next call, and with it those after it for as long as all may overlap; False where none is left."""
         self.clock = start = max(self.clock, self._group_end)
-        if self._started == len(self._calls) or self.ended_by or self.failure:
+        if self._started == len(self._calls) or self.ended_by or self._failures:
             return False
         overlapping = self._overlaps()
         while True:
@@ -190,7 +194,7 @@ class CallDesk:
 
     def call_from_code(self, parent: Running, call_id: int, name: str, arguments: dict[str, Any]) -> None:
         """A call made by code that runs for another call."""
-        if self.tally.calls >= self.setting.budget.calls + UNLOGGED:
+        if self._used.get(self._actor, 0) >= self.setting.budget.calls + UNLOGGED:
             self.mailbox.tell(
                 AnswerCall(self._actor, call_id, None, f"{CallErrorType.BUDGET.value}: no calls are left")
             )
@@ -209,26 +213,29 @@ class CallDesk:
         self._calls, self._started = (), 0
         self._records.clear()
         self._shown.clear()
+        self._failures.clear()
 
-    def settle(self) -> tuple[list[CallRecord], list[Shown]]:
-        """Enter the finished calls into the log; returns them, and what is shown of the action's own, in call order."""
-        records = [self._records[index] for index in sorted(self._records)]
-        shown = [self._shown[position] for position in sorted(self._shown)]
+    def settle(self) -> list[tuple[CallRecord, Shown]]:
+        """Enter the finished calls into the log; returns them and what they brought, in call order."""
+        settled = [(self._records[index], self._shown[index]) for index in sorted(self._records)]
+        if self._failures:
+            self.failure = self._failures[min(self._failures)]
         self.abandon()
-        for record in records:
+        for record, _ in settled:
             failed = record.status is CallStatus.ERROR
             self.tally.failed += failed
             self.tally.ok += not failed
             self.tally.duplicate += record.key in self._keys
             self._keys.add(record.key)
-        self.log += records
-        return records, shown
+            self.log.append(record)
+        return settled
 
     # --- one call --------------------------------------------------------------------------------------------------
     def _start(self, running: Running) -> None:
         toolkit = self.toolkits[self._actor]
         running.key = call_key(running.name, running.arguments)
-        out_of_calls = self.calls_left == 0
+        out_of_calls = self.calls_left(self._actor) == 0
+        self._used[self._actor] = self._used.get(self._actor, 0) + 1
         self.tally.calls += 1
         self.tally.this_turn += 1
         try:
@@ -237,7 +244,9 @@ class CallDesk:
                 raise ToolError(
                     f"the budget of {budget} calls is spent; answer with what you know", CallErrorType.BUDGET
                 )
-            running.tool = tool = toolkit.find(running.name)
+            tool = toolkit.find(running.name)
+            if running.host_call >= 0 and not tool.from_code:
+                raise ToolError(f"{tool.name} is not for code to call; call it in a turn", CallErrorType.UNKNOWN_TOOL)
             if len(running.key) > MAX_ARGUMENT_CHARS:
                 reason = f"the arguments are longer than {MAX_ARGUMENT_CHARS} characters; send less"
                 raise ToolError(reason, CallErrorType.OVERSIZE)
@@ -247,6 +256,7 @@ class CallDesk:
         except Exception as error:
             self._finish(running, error)
             return
+        running.tool = tool
         self._group_end = max(self._group_end, self.clock + tool.latency_s)
         if running.host_call >= 0:
             self.clock += tool.latency_s
@@ -309,9 +319,9 @@ class CallDesk:
             measured=running.measured,
         )
         text = cut(text_of(output.content), tool.max_chars if tool else 2_000)
-        if running.host_call < 0:
-            self._shown[running.shown_as] = Shown(running.index, (TextPart(text), *images_of(output.content)))
-        else:
+        shown = Shown(running.index, running.shown_as, (TextPart(text), *images_of(output.content)))
+        self._shown[running.index] = shown
+        if running.host_call >= 0:
             reason = f"{error.value}: {text}" if error else ""
             self.mailbox.tell(AnswerCall(self._actor, running.host_call, output.value, reason))
 
@@ -321,7 +331,7 @@ class CallDesk:
             case ToolError():
                 return result.error, Output((TextPart(str(result)),))
             case EnvError():
-                self.failure = self.failure or f"tool {running.name!r}: {result}"
+                self._failures[running.index] = f"tool {running.name!r}: {result}"
                 return CallErrorType.EXCEPTION, Output((TextPart("the environment failed"),))
             case BaseException():
                 text = f"{type(result).__name__}: {result}"[:500]
@@ -336,6 +346,6 @@ class CallDesk:
         try:
             output = as_output(result)
         except (TypeError, ValueError, RecursionError) as error:
-            self.failure = self.failure or f"tool {running.name!r} returned what cannot be shown: {error}"
+            self._failures[running.index] = f"tool {running.name!r} returned what cannot be shown: {error}"
             output = Output((TextPart("the environment failed"),))
         return output.error, output

@@ -149,7 +149,7 @@ class Episode:
         self._mailbox.clear()
         self._desk.abandon()
         self._move = None
-        self.failure = reason
+        self.failure = reason or "the driver gave no reason"
         self._conclude(Outcome.ENV_ERROR)
         assert self._turn is not None
         return self._turn
@@ -207,8 +207,8 @@ class Episode:
 
     @property
     def calls_left(self) -> int:
-        """Calls that may still be made."""
-        return self._desk.calls_left
+        """Calls that the actor to move may still make."""
+        return self._desk.calls_left(self.to_move)
 
     # --- one move: an action, its calls, and who is next ------------------------------------------------------------
     def _begin(self, actor: str, action: Action, source: Source) -> None:
@@ -306,7 +306,8 @@ class Episode:
             else:
                 self._conclude(Outcome.SOLVED if result.value >= 1.0 else Outcome.FAILED)
         elif self.ended_by:
-            self.failure = result.reason if isinstance(result, Score) else f"{type(result).__name__}: {result}"
+            said = result.reason if isinstance(result, Score) else f"{type(result).__name__}: {result}"
+            self.failure = said or "the verifier reached no verdict and gave no reason"
             self._conclude(Outcome.JUDGE_ERROR)
         else:
             self.failure = f"the user {self.to_move!r} failed: {type(result).__name__}: {result}"
@@ -329,14 +330,15 @@ class Episode:
     # --- bookkeeping -----------------------------------------------------------------------------------------------
     def _show(self, actor: str, action: Action) -> None:
         """Enter the results of the move's calls into the transcript, and what was wrong with its form."""
-        records, results = self._desk.settle()
-        for record in records:
-            self._digest(record.key, record.error.value)
         own = (actor,)
-        for shown in results:
+        for record, shown in self._desk.settle():
             content = shown.content
-            self._digest(text_of(content))
-            self._append(Source.TOOL, "env", content, _whole(Source.TOOL, "env", content, own), own, call=shown.index)
+            self._digest(record.key, record.error.value, text_of(content))
+            for image in images_of(content):
+                self.digest = _hash(self.digest + image.pixels.tobytes())
+            if shown.position >= 0:
+                spans = _whole(Source.TOOL, "env", content, own)
+                self._append(Source.TOOL, "env", content, spans, own, call=shown.index)
         if self.world is not None and (writes := self.world.take_writes()):
             self.digest = _hash(self.digest + writes)
         alone = len(self.toolkits) == 1

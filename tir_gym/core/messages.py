@@ -1,11 +1,12 @@
 """The transcript as chat messages: the same text, for those who think in roles."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from tir_gym.core.episode import Episode
 from tir_gym.core.interfaces import Protocol
-from tir_gym.core.transcript import Content, Entry, Source, TextPart
+from tir_gym.core.transcript import Content, Entry, Source, images_of
 
 Message = dict[str, Any]
 """{"id", "role", "content": [{"type": "text", "text"} | {"type": "image", "id", "image"}], and for a native tool
@@ -30,50 +31,41 @@ def as_messages(episode: Episode, entries: Iterable[Entry], actor: str) -> list[
     messages: list[Message] = []
     results: list[Entry] = []
     for entry in entries:
-        if entry.source is Source.TOOL and not protocol.native:
+        if entry.source is Source.TOOL:
             results.append(entry)
             continue
         if results:
-            messages.append(_results_message(episode, results))
+            messages += _results_messages(episode, results)
             results = []
-        messages.append(_message(episode, protocol, entry, actor))
+        messages.append(_message(protocol, entry, actor))
     if results:
-        messages.append(_results_message(episode, results))
+        messages += _results_messages(episode, results)
     return messages
 
 
-def _message(episode: Episode, protocol: Protocol, entry: Entry, actor: str) -> Message:
-    if entry.source is Source.TOOL:
-        record = episode.calls[entry.call]
-        label = record.label or f"call_{entry.call}"
-        return {
-            "id": entry.id,
-            "role": "tool",
-            "tool_call_id": label,
-            "name": record.tool,
-            "content": _parts(entry.content),
-        }
+def _message(protocol: Protocol, entry: Entry, actor: str) -> Message:
     if entry.actor == actor:
         return {"id": entry.id, "role": "assistant", "content": [{"type": "text", "text": entry.text}]}
     text = entry.told
     if entry.source is Source.ENV and entry.turn > 0:
         text = protocol.render_feedback(text)
-    images = [part for part in _parts(entry.content) if part["type"] == "image"]
     role = "system" if entry.source is Source.SYSTEM else "user"
-    return {"id": entry.id, "role": role, "content": [{"type": "text", "text": text}, *images]}
+    return {"id": entry.id, "role": role, "content": [{"type": "text", "text": text}, *_images(entry.content)]}
 
 
-def _results_message(episode: Episode, entries: list[Entry]) -> Message:
-    text = episode.setting.protocol.render_results([episode.shown(entry) for entry in entries])
-    images = [part for entry in entries for part in _parts(entry.content) if part["type"] == "image"]
-    return {"id": entries[0].id, "role": "user", "content": [{"type": "text", "text": text}, *images]}
-
-
-def _parts(content: tuple[Content, ...]) -> list[dict[str, Any]]:
-    """The content as JSON-like parts; pixels are copied, so that what a caller does to them stays with the caller."""
+def _results_messages(episode: Episode, entries: list[Entry]) -> list[Message]:
+    """The results of a turn: one user message, or a tool message each, worded as the protocol words them."""
+    protocol = episode.setting.protocol
+    text = protocol.render_results([episode.shown(entry) for entry in entries])
+    if not protocol.native:
+        images = [image for entry in entries for image in _images(entry.content)]
+        return [{"id": entries[0].id, "role": "user", "content": [{"type": "text", "text": text}, *images]}]
     return [
-        {"type": "text", "text": part.text}
-        if isinstance(part, TextPart)
-        else {"type": "image", "id": part.id, "image": part.pixels.copy()}
-        for part in content
+        {**message, "id": entry.id, "content": [{"type": "text", "text": message["content"]}, *_images(entry.content)]}
+        for entry, message in zip(entries, json.loads(text), strict=True)
     ]
+
+
+def _images(content: tuple[Content, ...]) -> list[dict[str, Any]]:
+    """The image parts; pixels are copied, so that what a caller does to them stays with the caller."""
+    return [{"type": "image", "id": image.id, "image": image.pixels.copy()} for image in images_of(content)]

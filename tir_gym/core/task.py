@@ -1,5 +1,6 @@
 """Problems as data: `Task`, and `TaskSet`, a pure map from (seed, index) to a task."""
 
+import contextlib
 import csv
 import functools
 import gzip
@@ -239,14 +240,15 @@ class JsonlTasks(TaskSet):
 
     @functools.cached_property
     def _tasks(self) -> list[Task]:
-        tasks = [self._make(number, row) for number, row in enumerate(read_rows(self._path))]
+        with open_rows(self._path) as rows:
+            tasks = [self._make(number, row) for number, row in enumerate(rows)]
         if self._by_hash:
             tasks = [task for task in tasks if split_of(task.prompt) == self._split]
         if not tasks:
             raise ValueError(f"{self._path} holds no task of split {self._split!r}")
-        rows: dict[str, int] = {}
+        seen: dict[str, int] = {}
         for task in tasks:
-            if (first := rows.setdefault(task.id, task.index)) != task.index:
+            if (first := seen.setdefault(task.id, task.index)) != task.index:
                 raise ValueError(f"{self._path}, rows {first} and {task.index}: two tasks have the id {task.id!r}")
         return [replace(task, index=index) for index, task in enumerate(tasks)]
 
@@ -301,14 +303,15 @@ def _level(value: Any) -> int:
     return level
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL, JSON (a list of objects), CSV or parquet file, plain or gzipped."""
+@contextlib.contextmanager
+def open_rows(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
+    """The rows of a JSONL, JSON (a list of objects), CSV or parquet file, plain or gzipped, while it is open."""
     suffixes = [s for s in path.suffixes if s != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind == ".parquet":
         import pyarrow.parquet
 
-        yield from pyarrow.parquet.read_table(path).to_pylist()
+        yield iter(pyarrow.parquet.read_table(path).to_pylist())
         return
     if kind not in (".jsonl", ".json", ".csv"):
         raise ValueError(f"{path}: the file type must be .jsonl, .json, .csv or .parquet (or one of them with .gz)")
@@ -316,12 +319,12 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     opened: IO[str]
     with open_text(path, "rt", encoding="utf-8-sig", newline="" if kind == ".csv" else None) as opened:
         if kind == ".csv":
-            yield from csv.DictReader(opened)
+            yield csv.DictReader(opened)
         elif kind == ".json":
-            yield from _objects(_json(opened.read(), str(path)), path)
+            yield _objects(_json(opened.read(), str(path)), path)
         else:
             lines = (line for line in opened if line.strip())
-            yield from _objects((_json(line, f"{path}, row {number}") for number, line in enumerate(lines)), path)
+            yield _objects((_json(line, f"{path}, row {number}") for number, line in enumerate(lines)), path)
 
 
 def _json(text: str, where: str) -> Any:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 from pathlib import Path
@@ -62,6 +63,8 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         if not config["namespaces"]:
             _end_orphans()
         os.waitpid(child, 0)
+    if config["workdir"]:
+        shutil.rmtree(config["workdir"], ignore_errors=True)
     os._exit(0)
 
 

@@ -153,7 +153,7 @@ def install(program: bytes, listen: bool = False) -> int:
     """Apply `program` to this process for good; with `listen` return the descriptor that reports. Raises `OSError`."""
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("<HxxxxxxQ", len(program) // 8, ctypes.addressof(buffer))
-    flags = _NEW_LISTENER if listen else _SPEC_ALLOW
+    flags = _SPEC_ALLOW | (_NEW_LISTENER if listen else 0)
     result = int(_LIBC.syscall(_SYS_SECCOMP, _SET_MODE_FILTER, flags, ctypes.c_char_p(header)))
     if result < 0:
         raise OSError(ctypes.get_errno(), f"seccomp filter: {os.strerror(ctypes.get_errno())}")

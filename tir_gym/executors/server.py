@@ -424,6 +424,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         if fd != null:
             os.dup2(null, fd)
     jail.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an early interrupt waits in the channel for the child
     jail.drop_bounding_set()
     os.umask(0o022)
     sys.path += config["search"]

@@ -60,6 +60,7 @@ class OpenAI(Syntax):
 
     name = "openai"
     stop_strings = ()
+    native = True
 
     def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
         """One assistant message as JSON text. Plain text that was cut is thought, not an answer."""
