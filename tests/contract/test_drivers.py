@@ -18,7 +18,7 @@ def take_apart(infos, index):
     return {
         key: take_apart(value, index) if isinstance(value, dict) else plain(value[index])
         for key, value in infos.items()
-        if not key.startswith("_") and (isinstance(value, dict) or infos[f"_{key}"][index])
+        if not key.startswith("_") and infos[f"_{key}"][index]
     }
 
 

@@ -1,5 +1,7 @@
 """The transcript as chat messages."""
 
+import json
+
 import numpy as np
 
 from tests.core.workshop import Guided, calls, carry_out, history, started, take
@@ -52,6 +54,13 @@ def test_feedback_is_a_user_message_as_the_protocol_shows_it():
     (message,) = as_messages(episode, turn.entries, "agent")
     assert message["role"] == "user"
     assert text(message) == turn.observation
+
+
+def test_native_feedback_is_a_user_message_and_not_json_within_one():
+    episode = started(syntax="openai")
+    turn = take(episode, Action(thought="hm", raw="hm"))
+    (message,) = as_messages(episode, turn.entries, "agent")
+    assert json.loads(turn.observation) == [{"role": message["role"], "content": text(message)}]
 
 
 def test_ids_stay_as_the_history_grows():

@@ -117,7 +117,8 @@ class Session(ABC):
     def submit(self, code: str, deadline: float) -> int:
         """Start running `code`; at `deadline` seconds from now it is interrupted, then killed. Returns its id.
 
-        Raises `RuntimeError` if a submission is running or the session is closed or lost.
+        If the session died since the last submission, a `Done` that says so is all that comes. Raises `RuntimeError`
+        if a submission is running, if the session is closed, or if a `Done` has said that it is lost.
         """
 
     @abstractmethod
@@ -157,7 +158,7 @@ class Session(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """A descriptor that is readable when `events` has something to tell; -1 once closed."""
+        """A descriptor that is readable when `events` has something to tell; -1 once closed or lost."""
 
 
 class ForkError(RuntimeError):

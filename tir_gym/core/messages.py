@@ -49,6 +49,8 @@ def _message(protocol: Protocol, entry: Entry, actor: str) -> Message:
     text = entry.told
     if entry.source is Source.ENV and entry.turn > 0:
         text = protocol.render_feedback(text)
+        if protocol.native:
+            text = json.loads(text)[0]["content"]
     role = "system" if entry.source is Source.SYSTEM else "user"
     return {"id": entry.id, "role": role, "content": [{"type": "text", "text": text}, *_images(entry.content)]}
 

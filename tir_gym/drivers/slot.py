@@ -104,7 +104,8 @@ class Slot:
 
     def filenos(self) -> list[int]:
         """Descriptors that are readable when `poll` has something to do."""
-        return [self._sessions[actor].fileno() for actor in self._runs]
+        found = (self._sessions[actor].fileno() for actor in self._runs)
+        return [descriptor for descriptor in found if descriptor >= 0]
 
     def wakeup(self) -> float:
         """`time.monotonic()` by which `poll` must be called though no descriptor is readable; inf for never."""

@@ -41,7 +41,6 @@ class Family:
     disk: int
     root: str
     gate: int = -1
-    tickets: int = 0
     frozen: bool = False
     copies: int = 0
     members: set["Member"] = field(default_factory=set)
@@ -63,10 +62,11 @@ class Member:
 
 @dataclass(eq=False)
 class Birth:
-    """A fork that is under way."""
+    """A fork that is under way, and how many processes it may still start."""
 
     parent: Member
     child: Member
+    tickets: int
 
 
 class Server:
@@ -218,10 +218,11 @@ class Server:
         if self.child is not None:
             return
         number, pid = struct.unpack_from("=QI", request)
-        expected = {b.parent.pid for b in self.births.values() if b.parent.family is family}
-        allowed = family.tickets > 0 and pid in expected
-        if allowed:
-            family.tickets -= 1
+        under_way = (b for b in self.births.values() if b.parent.family is family and b.parent.pid == pid and b.tickets)
+        birth = next(under_way, None)
+        if birth is not None:
+            birth.tickets -= 1
+        allowed = birth is not None
         answer = bytearray(struct.pack("=QqiI", number, 0, 0 if allowed else -1, _CONTINUE if allowed else 0))
         with contextlib.suppress(OSError):
             fcntl.ioctl(family.gate, _SEND_NOTICE, answer)
@@ -236,9 +237,8 @@ class Server:
             return
         family = parent.family
         child = Member(message["new"], family, channel, bytes.fromhex(message["secret"]))
-        self.births[line] = Birth(parent, child)
+        self.births[line] = Birth(parent, child, tickets=1 if family.frozen else 2)
         line.setblocking(False)
-        family.tickets = 1 if family.frozen else 2
         self._watch(line.fileno(), functools.partial(self._midwife, line))
 
     def _births_drain(self) -> None:
@@ -259,10 +259,13 @@ class Server:
                 self._forget(line.fileno())
                 del self.births[line]
                 line.close()
-                birth.parent.family.tickets = 0
                 if birth.child.pid < 0:
                     birth.child.channel.close()
-                self._end_if_empty(birth.parent.family)
+                family = birth.parent.family
+                if family.frozen:
+                    with contextlib.suppress(OSError):
+                        jail.send_signal(family.pidfd, signal.SIGSTOP)
+                self._end_if_empty(family)
                 return
             pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
             with contextlib.suppress(OSError):
@@ -281,8 +284,6 @@ class Server:
         elif data == b"parent" and not family.frozen and pid not in taken:
             family.frozen = True
             self._settle(birth.parent, pid)
-        elif data == b"stem" and family.frozen and pid == family.pid:
-            jail.send_signal(family.pidfd, signal.SIGSTOP)
 
     def _settle(self, member: Member, pid: int) -> None:
         member.pid, member.pidfd = pid, os.pidfd_open(pid)

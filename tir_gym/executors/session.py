@@ -44,7 +44,8 @@ from tir_gym.executors.process import START_S, ServerProcess, wait_readable
 class GuestSession(Session):
     """One confined interpreter, as `ForkServer.open` and `fork` return it. Not thread-safe.
 
-    After the session is lost (`Done.state_lost`) or closed, `fileno` is -1 and `submit` raises `RuntimeError`.
+    After the session is lost (`Done.state_lost`) or closed, `fileno` is -1 and `submit` raises `RuntimeError`; if it is
+    lost while nothing runs, the next `submit` is answered by the `Done` that says so.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class GuestSession(Session):
         self._cap = (1 << 20) + 12 * (3 * limits.output_chars + 20_000)
         self._ready = self._interrupted = False
         self._lost = ""
+        self._end_status: RunStatus | None = None
         self._turn, self._token, self._running = 0, "", False
         self._start_by = time.monotonic() + START_S
         self._began = 0.0
@@ -99,6 +101,11 @@ class GuestSession(Session):
     # --- running -------------------------------------------------------------------------------------------------
     def submit(self, code: str, deadline: float) -> int:
         """Start running `code`; the clock starts once the interpreter is up. See `Session.submit`."""
+        if self._lost and self._end_status is not None:
+            self._turn += 1
+            self._events.append(Done(self._turn, self._end_status, error=self._lost, state_lost=True))
+            self._end_status = None
+            return self._turn
         self._must_be_idle()
         self._turn += 1
         self._token = os.urandom(8).hex()
@@ -385,6 +392,8 @@ class GuestSession(Session):
             done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
             self._end_turn()
             self._events.append(done)
+        else:
+            self._end_status = status
         self._over(error)
 
     def _over(self, why: str) -> None:

@@ -271,3 +271,13 @@ def test_a_session_killed_from_outside_is_the_next_episodes_no_concern(env):
     assert "interpreter" in observation
     assert "2" in run(env, "1 + 1")[0]
     assert replay(env, 5, ["<answer>0</answer>"])[-1][4]["valid"]
+
+
+def test_a_policy_cannot_make_its_episode_invalid_by_ending_the_interpreter_later(env):
+    for delay in (0.0, 0.01):
+        env.reset(seed=2)
+        observation, record = run(env, f"import threading, os\nthreading.Timer({delay}, os._exit, (1,)).start()")
+        while not record.facts["state_lost"]:
+            observation, record = run(env, "sum(range(10**6))")
+        assert "variables are gone" in observation
+        assert "2" in run(env, "1 + 1")[0]
