@@ -228,9 +228,8 @@ def table(rows: list[Row]) -> str:
 
 def machine() -> str:
     """What this ran on."""
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")), "?"
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
     return (
         f"{os.cpu_count()} shared cores ({model}), {platform.system()} {platform.release()}, "
         f"CPython {platform.python_version()}, gymnasium {gymnasium.__version__}, numpy {np.__version__}, "

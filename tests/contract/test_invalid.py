@@ -47,7 +47,7 @@ def break_tools(monkeypatch, env_id):
         raise EnvError("the back end is down")
 
     for actor in make(env_id).setting.domain.actors:
-        monkeypatch.setattr(make(env_id).setting.domain.toolkit_class(actor.name), "run", fail)
+        monkeypatch.setattr(make(env_id).setting.domain.toolkits[actor.name], "run", fail)
 
 
 def test_a_failure_of_ours_in_a_tool_is_invalid(env_id, monkeypatch):

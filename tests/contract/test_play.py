@@ -54,7 +54,7 @@ def test_the_oracle_fails_where_the_tools_are_broken(env_id, fault, monkeypatch)
         return Output((TextPart("0"),))
 
     for actor in env.setting.domain.actors:
-        kit = env.setting.domain.toolkit_class(actor.name)
+        kit = env.setting.domain.toolkits[actor.name]
         tools = {name: dataclasses.replace(tool, body=broken) for name, tool in kit._tools.items()}
         monkeypatch.setattr(kit, "_tools", tools)
     for seed in range(10):

@@ -135,12 +135,10 @@ class Workshop(Domain):
     def world(self, task: Task, seed: int) -> World:
         return Shelf({"hammer": 1})
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
-        assert isinstance(world, Shelf)
-        return Bench(world)
+    toolkits: ClassVar[dict[str, type[Toolkit]]] = {"agent": Bench, "master": Bench}
 
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        return Bench
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        return Bench(world)
 
     def verifier(self) -> Verifier:
         return Judge()

@@ -31,11 +31,10 @@ class Calling(PythonToolkit):
 
 @dataclass(frozen=True)
 class Numbers(MathCode):
+    toolkits = {"agent": Calling}
+
     def toolkit(self, actor, task, world):
         return Calling()
-
-    def toolkit_class(self, actor):
-        return Calling
 
 
 def setting(**budget) -> Setting:

@@ -1,0 +1,1 @@
+"""Small data shipped inside the package."""

@@ -1,22 +1,25 @@
 """`tir-gym list | describe | rollout | doctor`."""
 
+import importlib
 import json
 import statistics
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import gymnasium as gym
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tir_gym.cli.doctor import diagnose
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.envs import domain_of, list_envs
-from tir_gym.rollout import POLICIES, TrajectoryFile, collect
+from tir_gym.rollout import POLICIES, TrajectoryFile, collect, episode_key, read_records
 
 app = typer.Typer(
     help="Gymnasium environments for tool-integrated reasoning.",
@@ -27,7 +30,7 @@ app = typer.Typer(
 console = Console()
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-EnvId = Annotated[str, typer.Argument(help="An id from `tir-gym list`, such as tir/MathCode-v0.")]
+EnvId = Annotated[str, typer.Argument(help="An id from `tir-gym list`, or MODULE:ID of a domain of your own.")]
 Options = Annotated[
     list[str] | None,
     typer.Option("--set", help="An option of gym.make as NAME=VALUE, e.g. --set protocol=fenced. May be repeated."),
@@ -53,7 +56,7 @@ def describe(env_id: EnvId, settings: Options = None, as_json: AsJson = False) -
     env = make(env_id, settings)
     try:
         setting = env.setting
-        observation, info = env.reset(seed=0)
+        observation, _ = env.reset(seed=0)
     finally:
         env.close()
     facts = {
@@ -61,7 +64,13 @@ def describe(env_id: EnvId, settings: Options = None, as_json: AsJson = False) -
         "description": setting.domain.description,
         "protocol": setting.protocol.name,
         "stop_strings": list(setting.protocol.stop_strings),
-        "tools": [tool.schema for actor in setting.domain.actors for tool in setting.domain.declared_tools(actor.name)],
+        "options": {item.name: item.default for item in fields(cast(Any, setting.domain))},
+        "tools": [
+            {"actor": actor.name, "kind": tool.kind.value, "effect": tool.effect.value, "latency_s": tool.latency_s}
+            | tool.schema
+            for actor in setting.domain.actors
+            for tool in setting.domain.declared_tools(actor.name)
+        ],
         "task_set": {"name": setting.tasks.name, "size": setting.tasks.size, "fingerprint": setting.tasks.fingerprint},
         "budget": {"turns": setting.budget.turns, "calls": setting.budget.calls, "virtual_s": setting.budget.virtual_s},
         "floor": setting.domain.floor,
@@ -71,11 +80,9 @@ def describe(env_id: EnvId, settings: Options = None, as_json: AsJson = False) -
     if as_json:
         print_json(facts)
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in facts.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        table.add_row(f"[bold]{name}[/]", shown.replace("[", "\\["))
-    console.print(table)
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1, default=str)
+        console.print(Text(name, style="bold"), Text(shown), "", sep="\n", soft_wrap=True)
 
 
 @app.command()
@@ -94,12 +101,13 @@ def rollout(
     policies = policy or ["oracle", "null"]
     if unknown := set(policies) - set(POLICIES):
         fail(f"no policy {sorted(unknown)}; there are {', '.join(POLICIES)}")
-    rows: list[dict[str, Any]] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=as_json) as progress:
-        for env_id in chosen:
-            for name in policies:
-                rows.append(_roll(progress, env_id, name, range(seed, seed + episodes), out, settings, show))
+        rows = [
+            _roll(progress, env_id, name, range(seed, seed + episodes), out, settings, show)
+            for env_id in chosen
+            for name in policies
+        ]
     if as_json:
         print_json(rows)
     else:
@@ -109,13 +117,15 @@ def rollout(
 def _roll(
     progress: Progress, env_id: str, policy: str, seeds: range, out: Path, settings: list[str] | None, show: bool
 ) -> dict[str, Any]:
-    path = out / f"{env_id.removeprefix('tir/')}.{policy}.jsonl"
-    bar = progress.add_task(f"{env_id} {policy}", total=len(seeds))
     env = make(env_id, settings)
+    name = env.setting.env_id
+    path = out / f"{name.removeprefix('tir/').replace('/', '.')}.{policy}.jsonl"
+    bar = progress.add_task(f"{name} {policy}", total=len(seeds))
     try:
+        keys = [episode_key(env.setting, policy, seed) for seed in seeds]
         with TrajectoryFile(path) as file:
-            had = len(file.keys)
-            progress.advance(bar, sum(f"{env_id}/{policy}/{seed}" in file.keys for seed in seeds))
+            had = len(file.keys.intersection(keys))
+            progress.advance(bar, had)
             for number, _ in enumerate(collect(env, policy, seeds, file)):
                 progress.advance(bar)
                 if show and number == 0:
@@ -126,29 +136,22 @@ def _roll(
         fail(f"{type(error).__name__}: {error}")
     finally:
         env.close()
-    return summarise(env_id, policy, path, seeds, resumed=had)
+    return {"id": name, "policy": policy, "resumed": had, **summarise(path, keys)}
 
 
 def _transcript(env: Any) -> Any:
-    from rich.text import Text
-
     from tir_gym.drivers.render import render_ansi
 
     return Text.from_ansi(render_ansi(env.episode))
 
 
-def summarise(env_id: str, policy: str, path: Path, seeds: range, resumed: int) -> dict[str, Any]:
-    """Mean score over the valid episodes of these seeds, share of invalid ones, and how the episodes ended."""
-    from tir_gym.rollout import read_records
-
-    wanted = {f"{env_id}/{policy}/{seed}" for seed in seeds}
+def summarise(path: Path, keys: list[str]) -> dict[str, Any]:
+    """Mean score over the valid episodes with these keys, share of invalid ones, and how the episodes ended."""
+    wanted = set(keys)
     records: list[EpisodeRecord] = [record for record in read_records(path) if record.key in wanted]
     valid = [record for record in records if record.valid]
     return {
-        "id": env_id,
-        "policy": policy,
         "episodes": len(records),
-        "resumed": min(resumed, len(records)),
         "score": statistics.fmean(record.verdict.value for record in valid) if valid else float("nan"),
         "invalid": 1 - len(valid) / len(records),
         "turns": statistics.fmean(record.turns for record in records),
@@ -194,6 +197,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 def make(env_id: str, settings: list[str] | None) -> Any:
     """The bare environment with options given as NAME=VALUE; exits with a message where one does not fit."""
+    module, colon, env_id = env_id.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            fail(f"cannot import {module!r}: {error}")
     options: dict[str, Any] = {}
     for item in settings or ():
         name, equals, value = item.partition("=")
@@ -208,7 +217,7 @@ def make(env_id: str, settings: list[str] | None) -> Any:
     try:
         return gym.make(env_id, **options).unwrapped
     except (TypeError, ValueError) as error:
-        fail(str(error))
+        fail(str(error).partition(" was raised from the environment creator")[0])
 
 
 def print_json(value: Any) -> None:

@@ -85,6 +85,7 @@ class Running:
     key: str = ""
     tool: Tool | None = None
     run: ToolRun | None = None
+    awaits_code: bool = False
     measured: Measured = NOT_MEASURED
 
 
@@ -141,6 +142,7 @@ class CallDesk:
     _shown: dict[int, Shown] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set)
     _sessions: set[str] = field(default_factory=set)
+    _runs_code: bool = False
 
     def calls_left(self, actor: str) -> int:
         """Calls that an actor may still make."""
@@ -268,6 +270,8 @@ class CallDesk:
     def _resume(self, running: Running, result: Any) -> None:
         """Run a waiting tool up to its next request or its end."""
         assert running.run is not None
+        if running.awaits_code:
+            running.awaits_code = self._runs_code = False
         if isinstance(result, Done):
             running.measured = result.measured
             if result.state_lost:
@@ -280,21 +284,28 @@ class CallDesk:
         except Exception as error:
             self._finish(running, error)
         else:
-            self._prepare(request)
-            self.mailbox.ask(request, running)
+            self._send(request, running)
 
-    def _prepare(self, request: Request) -> None:
-        """Fill in the actor of a session request, and open the session before its first code."""
+    def _send(self, request: Any, running: Running) -> None:
+        """Ask for what a tool waits for: fill in its actor, and open the session before its first code."""
+        if not isinstance(request, Request):
+            self._finish(running, EnvError(f"it yielded {type(request).__name__}, which is no request"))
+            return
         if isinstance(request, CloseSession):
             request.actor = self._actor
             self._sessions.discard(self._actor)
         elif isinstance(request, RunCode):
+            if self._runs_code:
+                self._finish(running, EnvError("it runs code while another call does; it cannot be parallel_safe"))
+                return
+            self._runs_code = running.awaits_code = True
             request.actor = self._actor
             if self._actor not in self._sessions:
                 self._sessions.add(self._actor)
                 seed = derive("session", self._actor, self.seed)
                 tools = tuple(tool for tool in self.toolkits[self._actor].tools if tool.from_code)
                 self.mailbox.tell(OpenSession(self._actor, self.setting.domain.limits(), seed, tools))
+        self.mailbox.ask(request, running)
 
     def _finish(self, running: Running, result: Any) -> None:
         """Record a call and pass its result on: to the turn, or to the code that made it."""

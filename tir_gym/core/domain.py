@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tir_gym.core.interfaces import Limits, Protocol, User, World
 from tir_gym.core.task import Task, TaskSet
@@ -51,6 +51,8 @@ class Domain(ABC):
     first: ClassVar[str] = "agent"
     runs_code: ClassVar[bool] = False
     """True where a tool runs code in a session: `reset` then makes sure that it can."""
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]]
+    """The class of each actor's tools."""
     image_shape: ClassVar[tuple[int, int, int] | None] = None
     """(height, width, 3) where observations carry images."""
 
@@ -62,20 +64,16 @@ class Domain(ABC):
         """
 
     @abstractmethod
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
-        """The tools of an actor in a new episode. The task comes without its gold part."""
-
-    @abstractmethod
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        """The class of which `toolkit` makes an instance."""
-
-    @abstractmethod
     def verifier(self) -> Verifier:
         """The judge of this domain's episodes."""
 
     def world(self, task: Task, seed: int) -> World | None:
-        """The state behind the tools in a new episode, or None."""
+        """The state behind the tools in a new episode, or None. The task comes without its gold part."""
         return None
+
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        """The tools of an actor in a new episode, over the world that `world` made; gold is not in the task."""
+        return self.toolkits[actor]()
 
     def user(self, actor: str, task: Task, seed: int) -> User:
         """The player of a scripted actor in a new episode."""
@@ -95,7 +93,7 @@ class Domain(ABC):
 
     def declared_tools(self, actor: str) -> tuple[Tool, ...]:
         """Every tool an actor may ever be offered."""
-        return self.toolkit_class(actor).declared()
+        return self.toolkits[actor].declared()
 
 
 @dataclass(frozen=True, slots=True)

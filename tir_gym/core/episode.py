@@ -81,11 +81,15 @@ class Episode:
         self.outcome = Outcome.RUNNING
         self.score: Score | None = None
         self.failure = ""
-        self.digest = _hash(f"{setting.env_id}\0{task.id}\0{seed}".encode("utf-8", "surrogatepass"))
+        world = self.world
+        self._opening = None if world is None else world.snapshot()
+        opening = f"{setting.env_id}\0{task.id}\0{seed}\0{'' if world is None else world.digest()}"
+        self.digest = _hash(opening.encode("utf-8", "surrogatepass"))
         self._mailbox = Mailbox()
         self._desk = CallDesk(setting, self.toolkits, seed, self._mailbox)
         self._seen = dict.fromkeys(self.toolkits, 0)
         self._policy_turns = dict.fromkeys(self.toolkits, 0)
+        self._last_policy = next(actor.name for actor in domain.actors if not actor.scripted)
         self._user_moves = 0
         self._move: tuple[str, Action] | None = None
         self._turn: Turn | None = None
@@ -122,6 +126,7 @@ class Episode:
         tally.format_errors += len(action.errors)
         tally.repairs += len(action.repairs)
         tally.void += action.void
+        self._last_policy = self.to_move
         self._policy_turns[self.to_move] += 1
         self._user_moves = 0
         self.last_action = action
@@ -199,6 +204,11 @@ class Episode:
     def view(self) -> EpisodeView:
         """What rewards are computed from now."""
         return EpisodeView(self.evidence, self.score, self.outcome, self.tally.turns, self.tally.format_errors)
+
+    @property
+    def world_diff(self) -> dict[str, Any]:
+        """What the episode changed in the world, as JSON data."""
+        return {} if self.world is None else self.world.diff(self._opening)
 
     @property
     def turns_left(self) -> int:
@@ -315,10 +325,9 @@ class Episode:
 
     def _conclude(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        policy = next(a.name for a in self.setting.domain.actors if not a.scripted)
         self._digest(self.ended_by, outcome.value, "" if self.score is None else repr(self.score.value))
         truncated = not outcome.valid or self.ended_by in TRUNCATING
-        self._hand_over(policy, terminated=not truncated, truncated=truncated)
+        self._hand_over(self._last_policy, terminated=not truncated, truncated=truncated)
 
     def _hand_over(self, actor: str, *, terminated: bool = False, truncated: bool = False) -> None:
         """Finish the turn: `actor` moves next and reads what it has not seen."""

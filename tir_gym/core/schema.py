@@ -256,6 +256,8 @@ class EpisodeRecord(_Model):
     failure: str
     turns: int
     verdict: Verdict
+    world_diff: dict[str, Any]
+    """What the episode changed in the world."""
     rewards: dict[str, Number]
     total: Number
     reward_channels: tuple[str, ...]

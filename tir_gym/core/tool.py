@@ -152,7 +152,8 @@ class Tool:
                 wrong_type = first["type"].endswith("_type")
                 given = type(first["input"]).__name__ if wrong_type else repr(first["input"])[:80]
                 reason = first["msg"][0].lower() + first["msg"][1:]
-                return ToolError(f"argument {where!r}: {reason}, not {given}", CallErrorType.TYPE_MISMATCH)
+                mend = "; send it as JSON" if given == "str" else ""
+                return ToolError(f"argument {where!r}: {reason}, not {given}{mend}", CallErrorType.TYPE_MISMATCH)
 
 
 @functools.cache
@@ -257,9 +258,8 @@ class Toolkit:
                 inherited[name] = _make_tool(body, properties)
         cls._tools = inherited
 
-    def __init__(self) -> None:
-        self.tools_version = 0
-        self._withheld: frozenset[str] = frozenset()
+    tools_version: int = 0
+    _withheld: frozenset[str] = frozenset()
 
     @classmethod
     def declared(cls) -> tuple[Tool, ...]:
@@ -336,4 +336,5 @@ def cut(text: str, max_chars: int) -> str:
         return text
     head = max_chars * 2 // 3
     tail = max_chars - head
-    return f"{text[:head]}\n[... {len(text) - max_chars} characters left out ...]\n{text[len(text) - tail :]}"
+    note = f"\n[... {len(text) - max_chars} characters left out ...]\n"
+    return text[:head] + note + text[len(text) - tail :]

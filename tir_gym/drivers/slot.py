@@ -248,7 +248,7 @@ class Slot:
                     return episode.feed(request.id, None)
                 case _:
                     raise TypeError(f"no driver for {type(request).__name__}")
-        except (RuntimeError, OSError) as error:
+        except Exception as error:
             self._close_sessions()
             return episode.abort(f"{type(error).__name__}: {error}")
         return Pending(())

@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 import gymnasium as gym
 
@@ -75,7 +75,7 @@ def make_setting(
     if unknown := set(options) - set(known):
         own = f"; {domain_class.name} has the options {known}" if known else ""
         raise TypeError(f"{env_id} takes no option {sorted(unknown)}{own}")
-    domain = domain_class(**options)
+    domain = domain_class(**{name: _checked(domain_class, name, value) for name, value in options.items()})
     given: Mapping[str, Any] = {
         "protocol": (protocol, "xml"),
         "split": (split, "train"),
@@ -101,6 +101,18 @@ def make_setting(
             name: v if isinstance(v, str | int | float) else repr(v) for name, v in {**changed, **options}.items()
         },
     )
+
+
+def _checked(domain_class: "type[Domain]", name: str, value: Any) -> Any:
+    """An option of the type that the domain declares. Raises `ValueError` that names it."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    kind = get_type_hints(domain_class)[name]
+    try:
+        return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise ValueError(f"option {name}={value!r}: {reason[0].lower()}{reason[1:]}") from None
 
 
 def default_executor() -> "Executor":

@@ -127,7 +127,7 @@ class OpenAI(Syntax):
         """
         lines = ["Write each turn as one assistant message in JSON, with your reasoning in reasoning_content."]
         if tools:
-            lines += ["To call tools, for example:", self.format(Action(calls=(sample_call(tools[0]),)))]
+            lines += ["To call tools, for example:", self.format(Action(calls=(sample_call(tools),)))]
         use = "talks to the other party" if peer else "is your final answer"
         example = '{"role":"assistant","content":"your words"}'
         lines.append(f"A message without tool_calls {use}: {example}")

@@ -15,8 +15,9 @@ def tool_list(tools: Sequence[ToolSpec]) -> str:
     return "\n".join(f"- {tool.name}: {tool.description}\n  arguments: {encode(tool.parameters)}" for tool in tools)
 
 
-def sample_call(tool: ToolSpec) -> ToolCall:
-    """A call of the tool with its required arguments, or its first one, filled in by their schemas."""
+def sample_call(tools: Sequence[ToolSpec]) -> ToolCall:
+    """A call of the first tool that needs arguments, or of the first, with arguments filled in by their schemas."""
+    tool = next((tool for tool in tools if tool.parameters.get("required")), tools[0])
     properties: dict[str, Any] = tool.parameters.get("properties", {})
     wanted = tool.parameters.get("required") or list(properties)[:1]
     return ToolCall(tool.name, {name: _sample(name, properties.get(name, {})) for name in wanted})

@@ -87,7 +87,7 @@ class Xml(TextSyntax):
         if tools:
             lines += [
                 "To call a tool write, for example:",
-                self.format(Action(calls=(sample_call(tools[0]),))),
+                self.format(Action(calls=(sample_call(tools),))),
                 'A string argument is written as it is, any other value as JSON in <arg name="..." type="json">.',
                 "Several calls may follow one another. Stop after the last one: their results come in <result> blocks.",
             ]

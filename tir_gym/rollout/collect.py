@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.rollout.policies import POLICIES, PolicyMaker
-from tir_gym.rollout.record import record_of
+from tir_gym.rollout.record import episode_key, record_of
 from tir_gym.rollout.trajectories import TrajectoryFile
 
 
@@ -26,7 +26,7 @@ def collect(
     label = name or (policy if isinstance(policy, str) else getattr(policy, "__name__", "policy"))
     make = POLICIES[policy] if isinstance(policy, str) else policy
     for seed in seeds:
-        key = f"{env.setting.env_id}/{label}/{seed}"
+        key = episode_key(env.setting, label, seed)
         if file is not None and key in file.keys:
             continue
         play(env, make, seed)

@@ -1,8 +1,20 @@
 """One finished episode as a line of a trajectory file."""
 
+import hashlib
+import json
+
+from tir_gym.core.domain import Setting
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, verdict_of
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.version import __version__
+
+
+def episode_key(setting: Setting, policy: str, seed: int) -> str:
+    """What makes a rollout unique: environment, policy, everything that its options and tasks say, and the seed."""
+    made_of = json.dumps(
+        [setting.protocol.name, setting.tasks.fingerprint, sorted(setting.options.items())], default=str
+    )
+    return f"{setting.env_id}/{policy}/{hashlib.blake2b(made_of.encode(), digest_size=4).hexdigest()}/{seed}"
 
 
 def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord:
@@ -27,6 +39,7 @@ def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord
         failure=episode.failure,
         turns=episode.tally.turns,
         verdict=verdict_of(episode),
+        world_diff=episode.world_diff,
         rewards=rewards,
         total=total,
         reward_channels=setting.rewards.channels,

@@ -21,7 +21,9 @@ class PythonToolkit(Toolkit):
 
     @tool(kind="verification", effect="write", latency_s=0.1, from_code=False)
     def python(self, code: str) -> ToolRun:
-        """Run Python code. Variables stay for the next call; what you print and the value of the last expression come back. numpy and sympy are installed; there is no network.
+        """Run Python code.
+        Variables stay for the next call; what you print and the value of the last expression come back.
+        numpy and sympy are installed; there is no network.
 
         Args:
             code: the program text

@@ -24,7 +24,8 @@ def env():
 def run(env, code):
     """What one call of the tool brings."""
     observation, _, terminated, truncated, info = env.call("python", {"code": code})
-    assert not (terminated or truncated), info["failure"]
+    assert not terminated, info["failure"]
+    assert not truncated, info["failure"]
     return observation, env.episode.calls[-1]
 
 
@@ -244,7 +245,8 @@ def test_200_real_problems_with_gold_score_one_and_with_shuffled_golds_zero(shar
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [("gsm8k", "gsm8k/train.jsonl"), ("math500", "math/math500_first100.jsonl"), ("aime", "math/aime24.jsonl")]
+    ("name", "file"),
+    [("gsm8k", "gsm8k/train.jsonl"), ("math500", "math/math500_first100.jsonl"), ("aime", "math/aime24.jsonl")],
 )
 def test_real_benchmark_files_load_and_verify_against_themselves(shared_data, name, file):
     env = make("tir/MathCode-v0", tasks=f"{name}:{shared_data / file}", split="test")

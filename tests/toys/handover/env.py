@@ -1,11 +1,11 @@
 """Two policies: one can read the word, the other can submit it, and they can only talk."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tir_gym.core.domain import Actor, Domain
-from tir_gym.core.interfaces import World
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
 from tir_gym.core.tool import Submit, Toolkit, tool
 from tir_gym.core.verify import Evidence, Score, Verifier
@@ -48,17 +48,15 @@ class Handover(Domain):
     description: ClassVar[str] = "Two policies bring a word from one to the other."
     instructions: ClassVar[str] = "Work together: messages are all that the other one reads."
     floor: ClassVar[float] = 0.02
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"reader_0": ReaderToolkit, "writer_0": WriterToolkit}
     actors: ClassVar[tuple[Actor, ...]] = (Actor("reader_0"), Actor("writer_0"))
     first: ClassVar[str] = "reader_0"
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
         return GeneratedTasks("handover", draw, split=split, difficulty=difficulty)
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         return ReaderToolkit(task.data["word"]) if actor == "reader_0" else WriterToolkit()
-
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        return ReaderToolkit if actor == "reader_0" else WriterToolkit
 
     def verifier(self) -> Verifier:
         return SameWord()

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -111,6 +112,7 @@ class Helpdesk(Domain):
     description: ClassVar[str] = "Talk a user through a repair on the user's own phone."
     instructions: ClassVar[str] = "You are a helpdesk agent. Look things up, and tell the user what to do."
     floor: ClassVar[float] = 0.02
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": DeskToolkit, "user": PhoneToolkit}
     actors: ClassVar[tuple[Actor, ...]] = (Actor("agent"), Actor("user", scripted=True))
     first: ClassVar[str] = "user"
 
@@ -120,12 +122,8 @@ class Helpdesk(Domain):
     def world(self, task: Task, seed: int) -> World:
         return Phone({"channel": 0, "volume": seed % 10})
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
-        assert isinstance(world, Phone)
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         return PhoneToolkit(world) if actor == "user" else DeskToolkit(copy.copy(task.data["wanted"]))
-
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        return PhoneToolkit if actor == "user" else DeskToolkit
 
     def user(self, actor: str, task: Task, seed: int) -> User:
         return Caller(seed)

@@ -1,7 +1,8 @@
 """The domain: one bookkeeper, the books, one number."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tests.toys.ledger.tasks import make_tasks
 from tests.toys.ledger.tools import LedgerToolkit
@@ -22,6 +23,7 @@ class Ledger(Domain):
     description: ClassVar[str] = "Level two accounts with few transfers and report their balance."
     instructions: ClassVar[str] = "You keep the books. Read balances and transfer money with the tools."
     floor: ClassVar[float] = 0.0
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": LedgerToolkit}
 
     currency: str = "EUR"
 
@@ -33,14 +35,9 @@ class Ledger(Domain):
         """The books as the task opens them."""
         return Books(task.data["balances"])
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """The bookkeeper's tools."""
-        assert isinstance(world, Books)
         return LedgerToolkit(world, task.data["limit"], self.currency)
-
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        """`LedgerToolkit`."""
-        return LedgerToolkit
 
     def verifier(self) -> Verifier:
         """The books and the answer."""

@@ -1,16 +1,15 @@
 """A tool that returns images: count the bright pixels of a picture too dark to read without `brighten`."""
 
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.toys.shapes.manual import Manual
 from tir_gym.core.domain import Domain
-from tir_gym.core.interfaces import World
 from tir_gym.core.requests import Retrieve
 from tir_gym.core.seeding import derive
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
@@ -75,6 +74,7 @@ class Shapes(Domain):
     description: ClassVar[str] = "Look at a picture through tools."
     instructions: ClassVar[str] = "Use the tools to look, then answer with a number."
     floor: ClassVar[float] = 0.02
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": ShapesToolkit}
     image_shape: ClassVar[tuple[int, int, int]] = (SIDE, SIDE, 3)
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
@@ -83,11 +83,8 @@ class Shapes(Domain):
     def images(self, actor: str, task: Task) -> tuple[ImagePart, ...]:
         return (ImagePart("dark", paint(task.data["count"], task.data["picture"], 1)),)
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         return ShapesToolkit(task.data["count"], derive(task.data["picture"]))
-
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        return ShapesToolkit
 
     def verifier(self) -> Verifier:
         return LitPixels()

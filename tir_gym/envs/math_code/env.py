@@ -1,10 +1,11 @@
 """The domain: one agent, one interpreter, one final answer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tir_gym.core.domain import Domain
-from tir_gym.core.interfaces import Limits, World
+from tir_gym.core.interfaces import Limits
 from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
@@ -23,6 +24,7 @@ class MathCode(Domain):
         "Solve the problem. You can run Python code as often as you need before you give the final answer."
     )
     floor: ClassVar[float] = 0.02
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": MathToolkit}
     runs_code: ClassVar[bool] = True
 
     call_timeout_s: float = 10.0
@@ -32,13 +34,9 @@ class MathCode(Domain):
         """Generated families, or the file of a known benchmark ("gsm8k:PATH")."""
         return make_tasks(source, split, difficulty)
 
-    def toolkit(self, actor: str, task: Task, world: World | None) -> Toolkit:
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """The `python` tool."""
         return MathToolkit(self.call_timeout_s)
-
-    def toolkit_class(self, actor: str) -> type[Toolkit]:
-        """`MathToolkit`."""
-        return MathToolkit
 
     def verifier(self) -> Verifier:
         """Equivalence of the final answer with gold."""
