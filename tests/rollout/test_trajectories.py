@@ -163,7 +163,6 @@ def test_other_policies_have_other_keys(tmp_path, env):
         next(collect(env, "genius", [1]))
 
 
-@pytest.mark.xfail(strict=True, reason="the key in rollout/collect.py (and cli/main.py) leaves out options and tasks")
 def test_the_same_seed_under_other_options_is_another_episode(tmp_path, env):
     harder = make(TOY, difficulty=9)
     with TrajectoryFile(tmp_path / "a.jsonl") as file:
