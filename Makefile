@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+GSM8K ?= ../shared/data/gsm8k/test.jsonl
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test soak lint bench clean
@@ -8,6 +9,8 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/tir-gym doctor
 	$(BIN)/tir-gym rollout all --policy oracle --policy null --episodes 20 --out runs
+	@if [ -f "$(GSM8K)" ]; then $(BIN)/python examples/gsm8k.py "$(GSM8K)"; \
+	else echo "For real problems: make demo GSM8K=PATH/TO/gsm8k/test.jsonl (none at $(GSM8K))"; fi
 
 test: $(STAMP)
 	$(BIN)/pytest -m "not soak"

@@ -142,7 +142,7 @@ def _roll(
 def _transcript(env: Any) -> Any:
     from tir_gym.drivers.render import render_ansi
 
-    return Text.from_ansi(render_ansi(env.episode))
+    return Text.from_ansi(render_ansi(env.episode, console.width))
 
 
 def summarise(path: Path, keys: list[str]) -> dict[str, Any]:
@@ -162,9 +162,13 @@ def summarise(path: Path, keys: list[str]) -> dict[str, Any]:
 
 
 def _print_results(rows: list[dict[str, Any]]) -> None:
-    table = Table("id", "policy", "episodes", "score", "invalid", "turns", "calls", "outcomes", "file")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("id", no_wrap=True)
+    table.add_column("policy", no_wrap=True)
+    for name in ("n", "score", "invalid", "turns", "calls"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("outcomes")
     for row in rows:
-        outcomes = ", ".join(f"{count} {name}" for name, count in row["outcomes"].items())
         table.add_row(
             row["id"],
             row["policy"],
@@ -173,10 +177,10 @@ def _print_results(rows: list[dict[str, Any]]) -> None:
             f"{row['invalid']:.1%}",
             f"{row['turns']:.1f}",
             f"{row['calls']:.1f}",
-            outcomes,
-            row["file"],
+            ", ".join(f"{count} {name}" for name, count in row["outcomes"].items()),
         )
     console.print(table)
+    console.print(f"trajectories: {', '.join(row['file'] for row in rows)}", soft_wrap=True)
 
 
 @app.command()

@@ -186,14 +186,19 @@ def same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which column (dotted for nested data) holds what; "" for none. `read_answer` turns the gold column into gold."""
+    """Which column (dotted for nested data) holds what; "" for none.
+
+    `read_answer` turns the answer column into gold, `read_plan` the plan column into a plan (None: a row has none).
+    """
 
     prompt: str
     answer: str
     id: str = ""
     difficulty: str = ""
     family: str = ""
+    plan: str = ""
     read_answer: Callable[[Any], Any] = same
+    read_plan: Callable[[Any], Any] = same
 
 
 class JsonlTasks(TaskSet):
@@ -277,7 +282,10 @@ class JsonlTasks(TaskSet):
             split=self._split,
             difficulty=column(fields.difficulty, _level) if fields.difficulty else 0,
             family=str(column(fields.family, _given)) if fields.family else self.name,
-            gold=Gold(answer=column(fields.answer, lambda value: _given(fields.read_answer(_given(value))))),
+            gold=Gold(
+                answer=column(fields.answer, lambda value: _given(fields.read_answer(_given(value)))),
+                plan=column(fields.plan, fields.read_plan) if fields.plan else None,
+            ),
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -29,10 +29,10 @@ _PARTS = {
 }
 
 
-def render_ansi(episode: Episode) -> str:
+def render_ansi(episode: Episode, width: int = 100) -> str:
     """The whole transcript and how it ended, as text with ANSI colours."""
     out = io.StringIO()
-    _print(Console(file=out, force_terminal=True, width=100), episode, episode.transcript)
+    _print(Console(file=out, force_terminal=True, width=width), episode, episode.transcript)
     return out.getvalue()
 
 

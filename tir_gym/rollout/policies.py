@@ -48,7 +48,7 @@ def oracle(env_id: str, task: Task, setting: Setting | None = None) -> Policy:
     """A policy that carries out the task's plan with the public tools and answers with what they return.
 
     It is built from the plan alone and never receives the gold answer. `setting` tells the protocol (the default one
-    if None). Raises `LookupError` for a task without a plan (tasks from files have none: use `GoldPolicy`).
+    if None). Raises `LookupError` for a task without a plan (most benchmark files have none: use `GoldPolicy`).
     """
     if task.gold.plan is None:
         raise LookupError(f"task {task.id!r} has no plan to follow; GoldPolicy plays tasks that have only an answer")

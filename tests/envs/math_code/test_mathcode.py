@@ -7,11 +7,11 @@ import pytest
 import tir_gym
 from tests.play import make, play_oracle, replay
 from tir_gym import Completion
-from tir_gym.core.task import Gold
+from tir_gym.core.task import Filtered, Gold, JsonlTasks
 from tir_gym.drivers.slot import ReplayMismatch
 from tir_gym.envs.math_code.tasks import BENCHMARKS, make_tasks
 from tir_gym.rollout.collect import collect, play
-from tir_gym.rollout.policies import POLICIES, GoldPolicy
+from tir_gym.rollout.policies import POLICIES, GoldPolicy, oracle
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +241,25 @@ def test_200_real_problems_with_gold_score_one_and_with_shuffled_golds_zero(shar
 
     assert score(GoldPolicy(tasks, env.setting)) == 1.0
     assert score(GoldPolicy(Shuffled(), env.setting)) == 0.0
+    env.close()
+
+
+def test_worked_solutions_of_real_problems_run_in_the_interpreter(shared_data):
+    """GSM8K's own steps as programs: real calls on real problems, and the answer comes out of the sandbox."""
+    source = JsonlTasks("gsm8k", shared_data / "gsm8k" / "test.jsonl", BENCHMARKS["gsm8k"])
+    tasks = Filtered(source, lambda task: task.gold.plan is not None)
+    assert tasks.size > 150
+    env = make("tir/MathCode-v0", tasks=tasks)
+    solved = 0
+    for index in range(tasks.size):
+        task = tasks.task(0, index)
+        observation, info = env.reset(seed=index, options={"task_id": task.id})
+        player = oracle("tir/MathCode-v0", task, env.setting)
+        for _ in range(2):
+            observation, reward, *_, info = env.step(player.act(observation, info))
+        solved += reward
+        assert info["calls"]["ok"] == 1
+    assert solved == tasks.size
     env.close()
 
 

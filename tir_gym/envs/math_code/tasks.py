@@ -1,6 +1,7 @@
 """The tasks: generated families, and loaders for benchmarks in their published files."""
 
 import random
+import re
 from typing import Any
 
 from tir_gym.core.task import Draft, Fields, GeneratedTasks, Gold, JsonlTasks, TaskSet
@@ -24,13 +25,31 @@ def after_hashes(text: Any) -> str:
     return answer.strip()
 
 
+def worked_steps(text: Any) -> str | None:
+    """GSM8K's worked solution as a program: its `<<5*4=20>>` marks in order, exact, the last one the answer.
+
+    None where a mark holds more than arithmetic, or where the last one is not the final answer.
+    """
+    marks = re.findall(r"<<([^<>=]+)=([^<>]+)>>", str(text))
+    if not marks or marks[-1][1].strip() != after_hashes(text).replace(",", ""):
+        return None
+    steps = []
+    for expression, _ in marks:
+        if not re.fullmatch(r"[\d.+\-*/() ]+", expression):
+            return None
+        steps.append(re.sub(r"\d*\.?\d+", r'Fraction("\g<0>")', expression.strip()))
+    return "\n".join(["from fractions import Fraction", *steps])
+
+
 def first_or_all(value: Any) -> Any:
     """A list of accepted answers stays a list, a single answer becomes text."""
     return [str(item) for item in value] if isinstance(value, list) else str(value)
 
 
 BENCHMARKS = {
-    "gsm8k": Fields(prompt="question", answer="answer", read_answer=after_hashes),
+    "gsm8k": Fields(
+        prompt="question", answer="answer", plan="answer", read_answer=after_hashes, read_plan=worked_steps
+    ),
     "math500": Fields(
         prompt="problem", answer="answer", difficulty="level", family="subject", read_answer=first_or_all
     ),
