@@ -6,7 +6,7 @@
 import copy
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,15 +47,28 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Entries as an actor reads them in its protocol: the results of a turn together, all else one by one."""
+
+    entries: tuple[Entry, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A finished turn: what the actor to move has not seen yet, as it reads it, and whether the episode is over."""
 
     to_move: str
     observation: str
     images: tuple[ImagePart, ...]
-    entries: tuple[Entry, ...]
+    pieces: tuple[Piece, ...]
     terminated: bool = False
     truncated: bool = False
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of all pieces, in order."""
+        return tuple(entry for piece in self.pieces for entry in piece.entries)
 
 
 class Episode:
@@ -220,6 +233,32 @@ class Episode:
         """Calls that the actor to move may still make."""
         return self._desk.calls_left(self.to_move)
 
+    def pieces(self, entries: Iterable[Entry]) -> tuple[Piece, ...]:
+        """Entries as whoever did not write them reads them."""
+        protocol = self.setting.protocol
+        found: list[Piece] = []
+        results: list[Entry] = []
+        for entry in entries:
+            if entry.source is Source.TOOL:
+                results.append(entry)
+                continue
+            if results:
+                found.append(self._results(results))
+                results = []
+            feedback = entry.source is Source.ENV and entry.turn > 0
+            found.append(Piece((entry,), protocol.render_feedback(entry.text) if feedback else entry.told))
+        if results:
+            found.append(self._results(results))
+        return tuple(found)
+
+    def _results(self, entries: list[Entry]) -> Piece:
+        shown = []
+        for entry in entries:
+            record = self.calls[entry.call]
+            call = ToolCall(record.tool, dict(record.arguments), record.label)
+            shown.append(ShownResult(call, entry.text, record.error.value))
+        return Piece(tuple(entries), self.setting.protocol.render_results(shown))
+
     # --- one move: an action, its calls, and who is next ------------------------------------------------------------
     def _begin(self, actor: str, action: Action, source: Source) -> None:
         message, raw, parts = action.message, action.raw, action.spans
@@ -334,7 +373,9 @@ class Episode:
         self.to_move = actor
         entries = self._unseen(actor)
         images = tuple(image for entry in entries for image in images_of(entry.content))
-        self._turn = Turn(actor, self._observation(entries), images, entries, terminated, truncated)
+        pieces = self.pieces(entries)
+        observation = "\n\n".join([piece.text for piece in pieces])
+        self._turn = Turn(actor, observation, images, pieces, terminated, truncated)
 
     # --- bookkeeping -----------------------------------------------------------------------------------------------
     def _show(self, actor: str, action: Action) -> None:
@@ -379,30 +420,6 @@ class Episode:
         entries = self.transcript.since(self._seen[actor], actor)
         self._seen[actor] = len(self.transcript)
         return entries
-
-    def _observation(self, entries: tuple[Entry, ...]) -> str:
-        """The entries as the actor to move reads them, in its protocol."""
-        protocol = self.setting.protocol
-        pieces: list[str] = []
-        results: list[ShownResult] = []
-        for entry in entries:
-            if entry.source is Source.TOOL:
-                results.append(self.shown(entry))
-                continue
-            if results:
-                pieces.append(protocol.render_results(results))
-                results = []
-            feedback = entry.source is Source.ENV and entry.turn > 0
-            pieces.append(protocol.render_feedback(entry.text) if feedback else entry.told)
-        if results:
-            pieces.append(protocol.render_results(results))
-        return "\n\n".join(pieces)
-
-    def shown(self, entry: Entry) -> ShownResult:
-        """A tool entry as protocols show it."""
-        record = self.calls[entry.call]
-        call = ToolCall(record.tool, dict(record.arguments), record.label)
-        return ShownResult(call, entry.text, record.error.value)
 
     def _digest(self, *parts: str) -> None:
         data = "\0".join(parts).encode("utf-8", "surrogatepass")

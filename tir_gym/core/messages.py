@@ -4,8 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tir_gym.core.episode import Episode
-from tir_gym.core.interfaces import Protocol
+from tir_gym.core.episode import Episode, Piece
 from tir_gym.core.transcript import Content, Entry, Source, images_of
 
 Message = dict[str, Any]
@@ -19,53 +18,53 @@ ContextView = Callable[[Episode, str], list[Message]]
 def whole_history(episode: Episode, actor: str) -> list[Message]:
     """Everything the actor wrote or may see, in order."""
     entries = (e for e in episode.transcript if actor in e.visible_to or e.actor == actor)
-    return as_messages(episode, entries, actor)
+    return as_messages(episode, episode.pieces(entries), actor)
 
 
-def as_messages(episode: Episode, entries: Iterable[Entry], actor: str) -> list[Message]:
-    """Entries as messages to `actor`: its own as assistant, tools natively where the protocol does, all else as user.
+def as_messages(episode: Episode, pieces: Iterable[Piece], actor: str) -> list[Message]:
+    """Messages to `actor`: its own as assistant, tools natively where the protocol does, all else as user.
 
     Where the protocol has no tool messages, a turn's results are one user message of the text that `step` returned.
     """
-    protocol = episode.setting.protocol
+    native = episode.setting.protocol.native
     messages: list[Message] = []
-    results: list[Entry] = []
-    for entry in entries:
-        if entry.source is Source.TOOL:
-            results.append(entry)
-            continue
-        if results:
-            messages += _results_messages(episode, results)
-            results = []
-        messages.append(_message(protocol, entry, actor))
-    if results:
-        messages += _results_messages(episode, results)
+    for piece in pieces:
+        first = piece.entries[0]
+        if first.actor == actor:
+            messages.append(_own(first, native))
+        elif native and (first.source is Source.TOOL or (first.source is Source.ENV and first.turn > 0)):
+            messages += _native(piece)
+        else:
+            role = "system" if first.source is Source.SYSTEM else "user"
+            images = [image for entry in piece.entries for image in _images(entry.content)]
+            messages.append({"id": first.id, "role": role, "content": [_text(piece.text), *images]})
     return messages
 
 
-def _message(protocol: Protocol, entry: Entry, actor: str) -> Message:
-    if entry.actor == actor:
-        return {"id": entry.id, "role": "assistant", "content": [{"type": "text", "text": entry.text}]}
-    text = entry.told
-    if entry.source is Source.ENV and entry.turn > 0:
-        text = protocol.render_feedback(text)
-        if protocol.native:
-            text = json.loads(text)[0]["content"]
-    role = "system" if entry.source is Source.SYSTEM else "user"
-    return {"id": entry.id, "role": role, "content": [{"type": "text", "text": text}, *_images(entry.content)]}
+def _own(entry: Entry, native: bool) -> Message:
+    """A completion as the assistant message it is, with native calls where it has them."""
+    message: Message = {"id": entry.id, "role": "assistant", "content": [_text(entry.text)]}
+    if native:
+        try:
+            said = json.loads(entry.text)
+        except (ValueError, RecursionError):
+            return message
+        if isinstance(said, dict) and said.get("role") == "assistant":
+            message |= {**said, "content": [_text(str(said.get("content") or ""))]}
+    return message
 
 
-def _results_messages(episode: Episode, entries: list[Entry]) -> list[Message]:
-    """The results of a turn: one user message, or a tool message each, worded as the protocol words them."""
-    protocol = episode.setting.protocol
-    text = protocol.render_results([episode.shown(entry) for entry in entries])
-    if not protocol.native:
-        images = [image for entry in entries for image in _images(entry.content)]
-        return [{"id": entries[0].id, "role": "user", "content": [{"type": "text", "text": text}, *images]}]
+def _native(piece: Piece) -> list[Message]:
+    """Tool results and feedback, whose text is messages already, with ids and images."""
+    told: list[Message] = json.loads(piece.text)
     return [
-        {**message, "id": entry.id, "content": [{"type": "text", "text": message["content"]}, *_images(entry.content)]}
-        for entry, message in zip(entries, json.loads(text), strict=True)
+        {**message, "id": entry.id, "content": [_text(message["content"]), *_images(entry.content)]}
+        for entry, message in zip(piece.entries, told, strict=True)
     ]
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def _images(content: tuple[Content, ...]) -> list[dict[str, Any]]:

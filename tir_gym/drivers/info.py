@@ -62,7 +62,7 @@ def build_info(
             "calls_left": episode.calls_left,
             "virtual_s": episode.clock,
         },
-        "messages": as_messages(episode, turn.entries, turn.to_move) if fresh else [],
+        "messages": as_messages(episode, turn.pieces, turn.to_move) if fresh else [],
         "context_version": episode.context_version,
         "tools_version": episode.toolkits[turn.to_move].tools_version,
         "state_digest": episode.digest.hex(),
