@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.play import ALL_IDS, make, play_oracle, text_of
+from tests.play import ALL_IDS, SHIPPED_IDS, make, play_oracle, text_of
 from tir_gym.core.tool import Output, ToolError
 from tir_gym.core.transcript import TextPart
 from tir_gym.rollout.collect import play
@@ -15,9 +15,19 @@ SEEDS = range(200)
 
 @pytest.mark.parametrize("env_id", ALL_IDS)
 def test_the_oracle_solves_every_task(env_id):
+    check_oracle(env_id, SEEDS)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_the_oracle_solves_5000_tasks(env_id):
+    check_oracle(env_id, range(5_000))
+
+
+def check_oracle(env_id, seeds):
     env = make(env_id)
     scores = []
-    for seed in SEEDS:
+    for seed in seeds:
         play_oracle(env, seed)
         assert env.episode.outcome.valid, env.episode.failure
         scores.append(env.rewards[1])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.core.workshop import SECRET, make_setting
 from tests.play import make
+from tests.processes import descendants, wait_until_gone
 from tir_gym.core.action import Action, ToolCall
 from tir_gym.core.task import Fields, JsonlTasks
 from tir_gym.drivers.env import ToolEnv
@@ -240,10 +241,21 @@ def test_the_gold_policy_solves_the_tasks_of_a_file_and_shuffled_gold_none(tmp_p
 
 # --- kills ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("chance", [1, 2])
-def test_a_rollout_killed_at_random_moments_loses_and_doubles_nothing(tmp_path, env, chance):
+@pytest.mark.parametrize("env_id", [TOY, "tir/MathCode-v0"])
+def test_a_rollout_killed_at_random_moments_loses_and_doubles_nothing(tmp_path, env_id, chance):
+    check_kills(tmp_path, env_id, chance)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("chance", range(3, 28))
+def test_25_more_killed_rollouts_lose_and_double_nothing(tmp_path, chance):
+    check_kills(tmp_path, "tir/MathCode-v0", chance)
+
+
+def check_kills(tmp_path, env_id, chance):
     episodes = 40
     path = tmp_path / "a.jsonl"
-    command = [sys.executable, "-m", "tests.rollout.play_toy", TOY, str(path), str(episodes)]
+    command = [sys.executable, "-m", "tests.rollout.play_toy", env_id, str(path), str(episodes)]
     rng = random.Random(chance)
     seen = 0
     for _ in range(3):
@@ -254,15 +266,19 @@ def test_a_rollout_killed_at_random_moments_loses_and_doubles_nothing(tmp_path, 
             process.stdin.flush()
             assert process.stdout.readline() == f"open {seen}\n"
             told = [process.stdout.readline() for _ in range(rng.randrange(1, allowed))]
+            below = descendants(process.pid)
             process.send_signal(signal.SIGKILL)  # while it plays, writes, or waits for leave to go on
             told += process.stdout.readlines()
         assert process.returncode == -signal.SIGKILL
+        wait_until_gone(below)
         kept = [record.key for record in read_records(path)]
         assert kept[seen:][: len(told)] == [line.strip() for line in told]
         assert len(kept) - seen - len(told) in (0, 1)
         seen = len(kept)
     last = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, input="go\n" * episodes)
     assert last.stdout.endswith("done\n")
+    env = make(env_id)
     undisturbed = list(collect(env, "oracle", range(episodes)))
+    env.close()
     assert [record.key for record in read_records(path)] == [record.key for record in undisturbed]
     assert [record.state for record in read_records(path)] == [record.state for record in undisturbed]
