@@ -49,19 +49,7 @@ def _written(setting: Setting, action: Action) -> Action:
     if parsed != action:
         raw = json.dumps([[call.name, call.arguments] for call in action.calls], default=str)
         parsed = Action(raw=f"{raw} {action.finish or action.answer or action.message or ''}".strip())
-    return Action(
-        thought=action.thought,
-        calls=action.calls,
-        answer=action.answer,
-        confidence=action.confidence,
-        message=action.message,
-        finish=action.finish,
-        answer_origin="call",
-        errors=action.errors,
-        repairs=action.repairs,
-        raw=parsed.raw,
-        spans=parsed.spans,
-    )
+    return replace(action, answer_origin="call", raw=parsed.raw, spans=parsed.spans)
 
 
 def _scrub(text: str) -> tuple[str, tuple[Repair, ...]]:

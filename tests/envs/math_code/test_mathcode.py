@@ -1,6 +1,7 @@
 """MathCode: a real interpreter, real problems."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -9,6 +10,7 @@ from tests.play import make, play_oracle, replay
 from tir_gym import Completion
 from tir_gym.core.task import Filtered, Gold, JsonlTasks
 from tir_gym.drivers.slot import ReplayMismatch
+from tir_gym.envs.math_code.env import MathCode
 from tir_gym.envs.math_code.tasks import BENCHMARKS, make_tasks
 from tir_gym.rollout.collect import collect, play
 from tir_gym.rollout.policies import POLICIES, GoldPolicy, oracle
@@ -302,3 +304,12 @@ def test_a_policy_cannot_make_its_episode_invalid_by_ending_the_interpreter_late
             observation, record = run(env, "sum(range(10**6))")
         assert "variables are gone" in observation
         assert "2" in run(env, "1 + 1")[0]
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("difficulty", [None, 1, 5, 10])
+def test_no_answer_given_blindly_scores_more_than_the_floor(split, difficulty):
+    """The best policy that sees nothing answers the same each time; its score is the share of that answer."""
+    tasks = make_tasks(None, split, difficulty)
+    answers = Counter(tasks.draw(seed).gold.answer for seed in range(2_000))
+    assert answers.most_common(1)[0][1] / 2_000 <= MathCode.floor
