@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from tir_gym.envs import list_envs, make_vec
+from tir_gym.envs import list_envs, make_vec, register
 from tir_gym.version import __version__
 
 _LAZY = {
@@ -14,7 +14,7 @@ _LAZY = {
 }
 """Public names whose modules take time to import."""
 
-__all__ = ["Action", "Completion", "ToolCall", "__version__", "fork", "list_envs", "make_vec"]
+__all__ = ["Action", "Completion", "ToolCall", "__version__", "fork", "list_envs", "make_vec", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -341,6 +341,8 @@ class CallDesk:
         match result:
             case ToolError():
                 return result.error, Output((TextPart(str(result)),))
+            case TimeoutError():
+                return CallErrorType.TIMEOUT, Output((TextPart(f"the tool took too long ({result}); ask for less"),))
             case EnvError():
                 self._failures[running.index] = f"tool {running.name!r}: {result}"
                 return CallErrorType.EXCEPTION, Output((TextPart("the environment failed"),))

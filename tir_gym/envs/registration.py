@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tir_gym.core.verify import Rewards
     from tir_gym.drivers.env import ToolEnv
     from tir_gym.drivers.vector import ToolVectorEnv
+    from tir_gym.protocols import Mode
 
 _DOMAINS: dict[str, str] = {}
 
@@ -51,6 +52,7 @@ def make_setting(
     env_id: str,
     *,
     protocol: "str | Protocol" = "xml",
+    protocol_mode: "Mode | None" = None,
     split: str = "train",
     difficulty: int | None = None,
     tasks: "str | TaskSet | None" = None,
@@ -78,6 +80,7 @@ def make_setting(
     domain = domain_class(**{name: _checked(domain_class, name, value) for name, value in options.items()})
     given: Mapping[str, Any] = {
         "protocol": (protocol, "xml"),
+        "protocol_mode": (protocol_mode, None),
         "split": (split, "train"),
         "difficulty": (difficulty, None),
         "tasks": (tasks, None),
@@ -92,7 +95,7 @@ def make_setting(
         env_id=env_id,
         domain=domain,
         tasks=domain.tasks(tasks, split, difficulty) if tasks is None or isinstance(tasks, str) else tasks,
-        protocol=find_protocol(protocol),
+        protocol=find_protocol(protocol, protocol_mode),
         rewards=RewardProgram() if rewards is None else rewards,
         budget=Budget(turns=max_turns, calls=max_calls, virtual_s=max_virtual_s),
         max_chars=max_chars,
