@@ -43,15 +43,14 @@ def _constant(name: str) -> Any:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SPACE = r"[ \t\n\r]*+"
-_KEY = rf'("(?:[^"\\\x00-\x1f]++|\\.)*+"){_SPACE}:{_SPACE}'
+_KEY = rf'("[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*"){_SPACE}:{_SPACE}'
 _FIRST_KEY = re.compile(rf"{_SPACE}\{{{_SPACE}{_KEY}")
 _NEXT_KEY = re.compile(rf"{_SPACE},{_SPACE}{_KEY}")
 _END = re.compile(rf"{_SPACE}\}}{_SPACE}\Z")
 _EMPTY = re.compile(rf"{_SPACE}\{{{_SPACE}\}}{_SPACE}\Z")
-_HALF_PAIR = re.compile(
-    r"(?:[^\\]++|\\u[dD][89abAB]..\\u[dD][c-fC-F]|\\(?!u[dD][89a-fA-F]).)*+\\u[dD][89a-fA-F]", re.DOTALL
-)
-_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_ESCAPE = re.compile(r"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\(u[dD][89a-fA-F])?.", re.DOTALL)
+_STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"?|[\[{]|[\]}]', re.DOTALL)
+# No possessive group above: Python before 3.11.5 matches those wrongly (cpython issue 106052).
 
 
 def encode(value: Any) -> str:
@@ -128,7 +127,7 @@ def _refuse_deep(text: str) -> None:
 
 
 def _refuse_half_pairs(text: str) -> None:
-    if "\\u" in text and _HALF_PAIR.match(text):
+    if "\\u" in text and any(escape[1] for escape in _ESCAPE.finditer(text)):
         raise BadJson("a \\u escape is half of a surrogate pair")
 
 
