@@ -108,7 +108,7 @@ def test_code_that_calls_for_ever_is_bounded_and_the_log_too(env):
     loop = "for i in range(5000):\n    try: triangle(i)\n    except ToolError: pass\n'survived'"
     observation, *_ = quick.call("python", {"code": loop})
     assert "survived" in observation
-    assert len(quick.episode.calls) <= 3 + 1_000
+    assert len(quick.episode.calls) <= 3 + 100 + 1
     quick.close()
 
 

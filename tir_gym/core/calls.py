@@ -1,5 +1,6 @@
 """The calls of an episode: starting them, waiting for them, logging them, on the virtual clock."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,8 +36,8 @@ from tir_gym.core.transcript import (
 )
 from tir_gym.core.verify import Answer
 
-UNLOGGED = 1_000
-"""Calls that code makes beyond the budget are refused; after this many refusals they are not logged any more."""
+UNLOGGED = 100
+"""Calls beyond the budget are refused; after this many refusals they are not even logged."""
 
 
 class Mailbox:
@@ -170,7 +171,7 @@ class CallDesk:
     def take_on(self, actor: str, calls: Sequence[ToolCall]) -> None:
         """The calls of an actor's action; `launch` starts them."""
         self._actor = actor
-        self._calls = calls
+        self._calls = calls[: self.calls_left(actor) + UNLOGGED]
         self._started = 0
         self._group_end = self.clock
 
@@ -236,6 +237,10 @@ class CallDesk:
     def _start(self, running: Running) -> None:
         toolkit = self.toolkits[self._actor]
         running.key = call_key(running.name, running.arguments)
+        oversize = len(running.key) > MAX_ARGUMENT_CHARS
+        if oversize:
+            running.arguments = {"characters": len(running.key)}
+            running.key = hashlib.blake2b(running.key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         out_of_calls = self.calls_left(self._actor) == 0
         self._used[self._actor] = self._used.get(self._actor, 0) + 1
         self.tally.calls += 1
@@ -249,7 +254,7 @@ class CallDesk:
             tool = toolkit.find(running.name)
             if running.host_call >= 0 and not tool.from_code:
                 raise ToolError(f"{tool.name} is not for code to call; call it in a turn", CallErrorType.UNKNOWN_TOOL)
-            if len(running.key) > MAX_ARGUMENT_CHARS:
+            if oversize:
                 reason = f"the arguments are longer than {MAX_ARGUMENT_CHARS} characters; send less"
                 raise ToolError(reason, CallErrorType.OVERSIZE)
             valid = tool.validate(running.arguments)

@@ -2,10 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tir_gym.core.interfaces import Limits, Protocol, User, World
+from tir_gym.core.interfaces import Limits, Protocol, User, World, require_positive
 from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.tool import Tool, Toolkit
 from tir_gym.core.transcript import ImagePart
@@ -21,9 +21,7 @@ class Budget:
     virtual_s: float = 3600.0
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            if getattr(self, item.name) <= 0:
-                raise ValueError(f"budget {item.name}={getattr(self, item.name)!r} must be greater than 0")
+        require_positive(self, whole=("turns", "calls"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +112,8 @@ class Setting:
     """The keyword arguments of `gym.make` that differ from their defaults, for the record."""
 
     def __post_init__(self) -> None:
+        if self.max_chars < 1:
+            raise ValueError(f"max_chars={self.max_chars} must be at least 1")
         for actor in self.domain.actors:
             tools = self.domain.declared_tools(actor.name)
             if not actor.scripted and (reason := self.protocol.supports(tools)):

@@ -3,11 +3,21 @@
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
 from tir_gym.core.action import Action, ToolCall
+
+
+def require_positive(limits: Any, whole: tuple[str, ...] = ()) -> None:
+    """Raise `ValueError` that names the first field that is not a finite number above 0 (of `whole`: an integer)."""
+    for item in fields(limits):
+        value = getattr(limits, item.name)
+        kind = int if item.name in whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < float("inf"):
+            wanted = "a whole number" if item.name in whole else "a finite number"
+            raise ValueError(f"{item.name}={value!r} must be {wanted} greater than 0")
 
 
 # --- where untrusted code runs -------------------------------------------------------------------------------------
@@ -26,6 +36,9 @@ class Limits:
     processes: int = 32
     output_chars: int = 20_000
     """Kept of each output stream of one submission: the head and the tail, the middle is counted."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, whole=("cpu_s", "memory_mb", "disk_mb", "processes", "output_chars"))
 
 
 class RunStatus(StrEnum):

@@ -182,8 +182,13 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
 
     # --- copies ----------------------------------------------------------------------------------------------------
     def checkpoint(self) -> Checkpoint:
-        """A live copy of the episode as it is now. Raises `ForkError` where an interpreter cannot be copied."""
-        return Checkpoint(self._slot.fork())
+        """A live copy of the episode as it is now. Raises `ForkError` where an interpreter cannot be copied.
+
+        The episode goes on as the copy, what it was is kept: a copy cannot reach what it was copied from.
+        """
+        copy = self._slot.fork()
+        kept, self._slot = self._slot, copy
+        return Checkpoint(kept)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go back to a checkpoint of an environment with the same setting; the checkpoint can be used again."""

@@ -29,6 +29,10 @@ _PARTS = {
 }
 
 
+_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421, 0x9B: 0x2421}
+"""Control characters as symbols of the same width: a policy must not drive the reader's terminal."""
+
+
 def render_ansi(episode: Episode, width: int = 100) -> str:
     """The whole transcript and how it ended, as text with ANSI colours."""
     out = io.StringIO()
@@ -45,7 +49,7 @@ def render_human(episode: Episode, shown: int) -> int:
 def _print(console: Console, episode: Episode, entries: Iterable[Entry]) -> None:
     for entry in entries:
         colour = _COLOURS[entry.source]
-        body = Text(entry.text)
+        body = Text(entry.text.translate(_VISIBLE))
         for span in entry.spans:
             if style := _PARTS.get(span.part):
                 body.stylize(style, span.start, span.end)

@@ -1,6 +1,8 @@
 """A slot carries out one episode's requests and never blocks; every driver is made of slots."""
 
+import contextlib
 import math
+import os
 import select
 import time
 from collections import deque
@@ -17,7 +19,8 @@ from tir_gym.core.task import Task
 from tir_gym.core.tool import EnvError
 from tir_gym.drivers.info import build_info
 
-_RECORDED = (RunStatus.TIMEOUT, RunStatus.MEMORY, RunStatus.KILLED, RunStatus.OUTPUT_LIMIT, RunStatus.PROTOCOL_ERROR)
+_RECORDED = (RunStatus.TIMEOUT, RunStatus.OUTPUT_LIMIT)
+"""Ends that depend on the machine although the interpreter lives; one that died is always recorded."""
 
 
 class ReplayMismatch(RuntimeError):  # noqa: N818
@@ -62,7 +65,8 @@ class Slot:
         self.setting = setting
         self.episode: Episode | None = None
         self._executor = executor
-        self._leased = False
+        self._leased_in = 0
+        self._closed = False
         self._sessions: dict[str, Session] = {}
         self._runs: dict[str, _Run] = {}
         self._history = _History()
@@ -76,6 +80,7 @@ class Slot:
     def begin_reset(self, task: Task, seed: int) -> None:
         """Start a new episode. Raises `ExecutorUnavailable` where the domain runs code and it cannot run here."""
         self._close_sessions()
+        self._closed = False
         self.episode = self._turn = None
         if self.setting.domain.runs_code:
             self._lease()
@@ -89,13 +94,18 @@ class Slot:
     def begin_step(self, action: Action) -> None:
         """Start a turn; after the end of the episode nothing happens."""
         episode = self._playing()
+        if self._closed:
+            raise RuntimeError("the environment is closed: call reset to play again")
         if episode.outcome:
             self._fresh = False
             return
+        if self._turn is None:
+            raise RuntimeError("the turn before was interrupted: call reset")
+        step = episode.act(action)
         self._history.actions.append(action)
         self._turn = None
         self._fresh = True
-        self._drive(episode.act(action))
+        self._drive(step)
 
     @property
     def busy(self) -> bool:
@@ -176,7 +186,7 @@ class Slot:
             for session in sessions.values():
                 session.close()
             raise
-        if other._leased:
+        if other._leased_in:
             self._lease()
         self._close_sessions()
         self._sessions = sessions
@@ -273,7 +283,7 @@ class Slot:
         return Pending(())
 
     def _finish_run(self, actor: str, run: _Run, done: Done) -> None:
-        if done.status in _RECORDED:
+        if done.state_lost or done.status in _RECORDED:
             self._history.recorded.append(RecordedRun.of(run.number, done))
         if done.state_lost:
             self._sessions.pop(actor).close()
@@ -288,9 +298,9 @@ class Slot:
     def _lease(self) -> Executor:
         if self._executor is None:
             raise RuntimeError(f"{self.setting.env_id} was made without an executor, and a tool wants to run code")
-        if not self._leased:
+        if self._leased_in != os.getpid():
             self._executor.acquire()
-            self._leased = True
+            self._leased_in = os.getpid()
         return self._executor
 
     def _close_sessions(self) -> None:
@@ -301,27 +311,31 @@ class Slot:
 
     def close(self) -> None:
         """End every session and give the executor back; idempotent."""
+        self._closed = True
         self._close_sessions()
-        if self._leased and self._executor is not None:
-            self._leased = False
+        if self._leased_in == os.getpid() and self._executor is not None:
             self._executor.release()
+        self._leased_in = 0
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
 
 
 def wait(slots: list[Slot]) -> None:
     """Block until at least one busy slot has something to `poll`, then poll every one that has."""
     poller = select.poll()
     owners: dict[int, Slot] = {}
-    deadline = math.inf
+    wakeups = [slot.wakeup() for slot in slots]
     for slot in slots:
         for descriptor in slot.filenos():
             owners[descriptor] = slot
             poller.register(descriptor, select.POLLIN)
-        deadline = min(deadline, slot.wakeup())
-    timeout = None if deadline == math.inf else max(0.0, (deadline - time.monotonic()) * 1000 + 1)
-    ready = poller.poll(timeout)
-    for descriptor, _ in ready:
+    first = min(wakeups)
+    timeout = None if first == math.inf else max(0.0, (first - time.monotonic()) * 1000 + 1)
+    for descriptor, _ in poller.poll(timeout):
         owners[descriptor].poll()
     now = time.monotonic()
-    for slot in slots:
-        if slot.busy and slot.wakeup() <= now:
+    for slot, wakeup in zip(slots, wakeups, strict=True):
+        if slot.busy and wakeup <= now:
             slot.poll()

@@ -50,7 +50,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         environment reset with `seed[i]` would. `options={"task_id": ...}` gives every slot that task (a list: each its
         own). Raises `ValueError` for a list of another length.
         """
-        if seed is None or isinstance(seed, int):
+        if seed is None or isinstance(seed, int | np.integer):
+            seed = None if seed is None else int(seed)
             super().reset(seed=seed)
             if seed is not None or not self._bases:
                 base = int(self.np_random.integers(2**62)) if seed is None else seed
@@ -59,7 +60,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         else:
             self._check_length("seed", seed)
             fresh = self.np_random.integers(2**62, size=self.num_envs)
-            self._bases = [(int(fresh[i]) if s is None else s, 0) for i, s in enumerate(seed)]
+            self._bases = [(int(fresh[i]) if s is None else _seed(s), 0) for i, s in enumerate(seed)]
             self._episodes = [0] * self.num_envs
         wanted = dict(options or {})
         task_ids = wanted.pop("task_id", None)
@@ -75,8 +76,9 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
     def step(self, actions: Sequence[ActionInput]) -> Batch:
         """Take one turn in every slot."""
         self._check_length("actions", actions)
-        for slot, action in zip(self.slots, actions, strict=True):
-            slot.begin_step(to_action(self.setting, action))
+        parsed = [to_action(self.setting, action) for action in actions]
+        for slot, action in zip(self.slots, parsed, strict=True):
+            slot.begin_step(action)
         results = self._finish(range(self.num_envs))
         ended = [i for i, result in enumerate(results) if result.terminated or result.truncated]
         observations = [result.observation for result in results]
@@ -122,6 +124,13 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         if isinstance(values, str) or len(values) != self.num_envs:
             given = "one string" if isinstance(values, str) else f"{len(values)}"
             raise ValueError(f"{what}: expected {self.num_envs}, one for each environment, but got {given}")
+
+
+def _seed(value: Any) -> int:
+    """A seed as a single environment takes it. Raises `ValueError`."""
+    if not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"seed {value!r} is not a whole number of at least 0")
+    return int(value)
 
 
 def stack_infos(infos: Sequence[Mapping[str, Any]], slots: Sequence[int], num_envs: int) -> dict[str, Any]:

@@ -69,9 +69,16 @@ def make_setting(
     Raises `TypeError` for an unknown option, `ValueError` for a value that does not fit; both say what would.
     """
     from tir_gym.core.domain import Budget, Setting
+    from tir_gym.core.task import TaskSet
+    from tir_gym.core.verify import Rewards
     from tir_gym.protocols import protocol as find_protocol
     from tir_gym.rewards import RewardProgram
 
+    _require("tasks", tasks, str, TaskSet)
+    _require("difficulty", difficulty, int)
+    _require("rewards", rewards, Rewards)
+    _require("void_ends", void_ends, bool)
+    _require("max_chars", max_chars, int)
     domain_class = domain_of(env_id)
     known = [item.name for item in fields(cast(Any, domain_class))]
     if unknown := set(options) - set(known):
@@ -106,11 +113,18 @@ def make_setting(
     )
 
 
+def _require(name: str, value: Any, *kinds: type) -> None:
+    """Raise `TypeError` for an option that is given and of none of these types (a bool is no int here)."""
+    if value is None or (isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))):
+        return
+    raise TypeError(f"{name}={value!r} must be {' or '.join(kind.__name__ for kind in kinds)}")
+
+
 def _checked(domain_class: "type[Domain]", name: str, value: Any) -> Any:
     """An option of the type that the domain declares. Raises `ValueError` that names it."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    kind = get_type_hints(domain_class)[name]
+    kind = get_type_hints(domain_class, include_extras=True)[name]
     try:
         return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value, strict=True)
     except ValidationError as error:
@@ -125,8 +139,11 @@ def default_executor() -> "Executor":
     return shared(ForkServer())
 
 
-def _executor_for(setting: "Setting") -> "Executor | None":
-    return default_executor() if setting.domain.runs_code else None
+def _executor_for(setting: "Setting", executor: "Executor | None") -> "Executor | None":
+    from tir_gym.core.interfaces import Executor
+
+    _require("executor", executor, Executor)
+    return executor or (default_executor() if setting.domain.runs_code else None)
 
 
 def make_env(
@@ -136,7 +153,7 @@ def make_env(
     from tir_gym.drivers.env import ToolEnv
 
     setting = make_setting(env_id, **options)
-    return ToolEnv(setting, executor or _executor_for(setting), render_mode)
+    return ToolEnv(setting, _executor_for(setting, executor), render_mode)
 
 
 def make_vector_env(
@@ -146,7 +163,7 @@ def make_vector_env(
     from tir_gym.drivers.vector import ToolVectorEnv
 
     setting = make_setting(env_id, **options)
-    return ToolVectorEnv(setting, executor or _executor_for(setting), num_envs)
+    return ToolVectorEnv(setting, _executor_for(setting, executor), num_envs)
 
 
 def make_vec(env_id: str, num_envs: int = 1, **options: Any) -> "ToolVectorEnv":

@@ -8,6 +8,7 @@ from tir_gym.core.transcript import CallErrorType, TextPart
 _ERRORS = {
     RunStatus.OK: CallErrorType.NONE,
     RunStatus.EXCEPTION: CallErrorType.EXCEPTION,
+    RunStatus.MEMORY: CallErrorType.EXCEPTION,
     RunStatus.TIMEOUT: CallErrorType.TIMEOUT,
 }
 
@@ -33,8 +34,14 @@ class PythonToolkit(Toolkit):
             content=(TextPart(show(done, self._deadline_s)),),
             value=done.value,
             facts={"status": done.status.value, "state_lost": done.state_lost},
-            error=_ERRORS.get(done.status, CallErrorType.STATE_LOST),
+            error=_error(done),
         )
+
+
+def _error(done: Done) -> CallErrorType:
+    if done.state_lost and done.status is not RunStatus.TIMEOUT:
+        return CallErrorType.STATE_LOST
+    return _ERRORS.get(done.status, CallErrorType.EXCEPTION)
 
 
 def show(done: Done, deadline_s: float) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from tir_gym.core.domain import Domain
 from tir_gym.core.interfaces import Limits
@@ -27,8 +29,8 @@ class MathCode(Domain):
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": MathToolkit}
     runs_code: ClassVar[bool] = True
 
-    call_timeout_s: float = 10.0
-    memory_mb: int = 512
+    call_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    memory_mb: Annotated[int, Field(ge=32)] = 512
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
         """Generated families, or the file of a known benchmark ("gsm8k:PATH")."""
