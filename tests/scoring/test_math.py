@@ -337,3 +337,13 @@ def test_math_verify_cases_never_accept_what_is_wrong(shared_data: Path) -> None
     assert accepted == ["Answer \\( \n 9 \n \\)"]
     agreed = sum(equal == bool(case["expected"]) for case, equal in zip(cases, verdicts, strict=True))
     assert agreed >= 73
+
+
+@pytest.mark.parametrize("text", ["ANSWER: 5", "= 5", "Answer = 5", "the answer is = 5", "Final Answer: 5"])
+def test_what_leads_to_an_answer_is_not_part_of_it(text: str) -> None:
+    assert equivalent(text, "5")
+
+
+@pytest.mark.parametrize(("text", "gold"), [("12 dozen", "12"), ("5 cents", "5"), ("3 pairs", "3"), ("x = = 5", "5")])
+def test_a_word_that_changes_the_number_is_no_unit(text: str, gold: str) -> None:
+    assert not equivalent(text, gold)

@@ -161,7 +161,7 @@ def _final_part(text: str) -> str:
     boxed = last_boxed(text)
     if boxed is not None:
         return boxed
-    if "nswer" in text:
+    if "nswer" in text or "NSWER" in text or text.lstrip().startswith("="):
         lead = None
         for lead in _LEAD.finditer(text):  # noqa: B007
             pass
@@ -175,7 +175,7 @@ def _final_part(text: str) -> str:
 _MARKUP = "*`'\" "
 _INTEGER = re.compile(r"[+-]?[0-9]++")
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*+\{|\\.|[{}]", re.DOTALL)
-_LEAD = re.compile(r"\b[Aa]nswer(?: is)?:?\s++|\b[Aa]nswer:")
+_LEAD = re.compile(r"\banswer(?: is)?:?\s++(?:= ?)?|\banswer:|\A\s*+= ", re.IGNORECASE)
 _SEPARATOR = re.compile(r"\{,\}|,\\!\s*+")
 _TOKEN = re.compile(
     r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|mbox|math(?:rm|bf|it|sf|tt)|operatorname|boxed|fbox)\s*+\{|\\[A-Za-z]++|\\.|[{}$]",

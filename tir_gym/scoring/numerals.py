@@ -34,10 +34,10 @@ _CURRENCY_SIGNS = {CURRENCY_MARK: "dollar", "€": "euro", "£": "pound", "¥": 
 
 _PLURALS = """
 apple bag ball banana bird block book bottle bowl box:boxes brick bus:buses cake candy:candies car card cat
-chair chicken child:children cent centimeter clip coin cookie cow crayon cup customer day degree dollar dog dozen duck
+chair chicken child:children centimeter clip coin cookie cow crayon cup customer day degree dollar dog duck
 egg employee euro fish:fishes flower flyer foot:feet friend gallon game girl boy glass:glasses gram guest hat hour house
 inch:inches item jar kid kilogram kilometer letter liter lollipop man:men woman:women marble mark meter mile milligram
-milliliter millimeter minute month muffin necklace ounce page pair pen pencil penny:pennies person:people picture piece
+milliliter millimeter minute month muffin necklace ounce page pen pencil person:people picture piece
 pizza plate player point pound pupil quart rabbit room rose rupee seat second seed sheep shell shirt shoe slice sock
 song spoon stamp step sticker stone story:stories student tank teacher ticket time toy train tree truck unit vote
 week window word worker yard year yen
@@ -63,7 +63,10 @@ def _unit_words() -> dict[str, str]:
 
 
 UNIT_WORDS: dict[str, str] = _unit_words()
-"""Every accepted unit word to its canonical form. One-letter units are left out: `5 m` may be algebra."""
+"""Every accepted unit word to its canonical form.
+
+Left out are one-letter units (`5 m` may be algebra) and words that change the number (dozen, pair, cents).
+"""
 
 _POWER = re.compile(r"\^(?:\{ ?([23]) ?\}|([23]))$")
 _AREA = {"square": "^2", "sq": "^2", "cubic": "^3"}
