@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tir_gym
+from tests.play import SHIPPED_IDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,6 +38,17 @@ def test_importing_is_light():
     program = f"import sys, tir_gym; print(sorted(set({heavy!r}.split()) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_importing_and_making_take_no_network_and_registering_is_enough(env_id):
+    program = (
+        "import socket, sys; socket.socket = None; import gymnasium as gym\n"
+        f"env = gym.make('tir_gym:{env_id}'); env.close()\n"
+        "heavy = {'torch', 'faiss', 'docker', 'ray', 'matplotlib', 'pandas', 'sympy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_versions_mean_something():

@@ -10,10 +10,10 @@ from tir_gym.core.action import Action, ToolCall
 from tir_gym.core.domain import Actor, Budget, Domain, Setting
 from tir_gym.core.episode import Episode, Pending, Turn
 from tir_gym.core.interfaces import Done, RunStatus, User, World
-from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, RunCode
+from tir_gym.core.requests import AnswerCall, CloseSession, HostTool, Inline, OpenSession, RunCode
 from tir_gym.core.task import Gold, Task, TaskSet
 from tir_gym.core.tool import Finish, Output, Submit, Toolkit, ToolRun, tool
-from tir_gym.core.transcript import ImagePart, TextPart
+from tir_gym.core.transcript import ImagePart, Source, TextPart
 from tir_gym.core.verify import Evidence, Score, Verifier
 from tir_gym.protocols import protocol
 from tir_gym.rewards import RewardProgram
@@ -244,3 +244,17 @@ def history(episode: Episode) -> tuple[Any, ...]:
         (episode.outcome, episode.ended_by, episode.failure),
         shelf,
     )
+
+
+LOOK = ("look", {"what": "a saw"})
+PONDER = ("ponder", {"what": "a knot"})
+PUT = ("put", {"name": "nail", "value": 3})
+RUN = ("execute", {"code": "1+1"})
+
+
+def names(step):
+    return [request.tool.name if isinstance(request, HostTool) else type(request).__name__ for request in step.requests]
+
+
+def shown(turn):
+    return [entry.text for entry in turn.entries if entry.source is Source.TOOL]
