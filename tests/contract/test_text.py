@@ -36,9 +36,9 @@ def test_any_text_is_a_legal_action(environments, env_id, texts):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", ALL_IDS)
-@settings(max_examples=3_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(any_text, min_size=1, max_size=4))
-def test_any_of_3000_texts_is_a_legal_action(environments, env_id, texts):
+def test_any_of_1000_texts_is_a_legal_action(environments, env_id, texts):
     check_texts(environments[env_id], texts)
 
 

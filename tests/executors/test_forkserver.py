@@ -17,6 +17,7 @@ from tir_gym.executors.forkserver import ForkServer, refuse_if_weak, shared
 from tir_gym.executors.process import wait_readable
 
 BARE = ForkServer(preload=())
+GUEST = "import os, signal, time\ng = signal.getsignal(signal.SIGINT).__self__\n"
 
 
 def open_descriptors() -> list[str]:
@@ -491,3 +492,170 @@ def test_done_compares_without_measurements(executor: ForkServer) -> None:
     assert ends[0] == ends[1]
     assert isinstance(ends[0], Done)
     assert ends[0].measured.wall_s > 0
+
+
+# --- what was mended --------------------------------------------------------------------------------------------------
+RANDOM = """
+import numpy, os, random, secrets, tempfile, uuid
+def draw():
+    name = os.path.basename(tempfile.mktemp())
+    loose = random.Random().random(), numpy.random.default_rng().random(), numpy.random.RandomState().rand()
+    system = os.urandom(8), os.getrandom(8), secrets.token_hex(), random.SystemRandom().random()
+    return name, loose, system, uuid.uuid4()
+"""
+
+
+def test_all_randomness_follows_from_the_seed(executor: ForkServer) -> None:
+    same, again, other = (executor.open(LIMITS, seed) for seed in (5, 5, 6))
+    values = [run(opened, RANDOM + "draw()").value for opened in (same, again, other)]
+    assert values[0].startswith("('tmp")
+    assert values[0] == values[1]
+    assert values[0] != values[2]
+    second = run(same, "draw()").value
+    assert second != values[0]
+    copy = again.fork()
+    assert run(copy, "draw()[1:]").value == run(again, "draw()[1:]").value
+
+
+def test_a_memory_error_that_is_caught_or_raised_keeps_the_state(session: Session) -> None:
+    run(session, "n = 41")
+    done = run(session, "n += 1\nraise MemoryError('mine')")
+    assert (done.status, done.state_lost) == (RunStatus.MEMORY, False)
+    done = run(session, "try:\n    keep = bytes(1 << 40)\nexcept MemoryError:\n    print('caught')")
+    assert (done.status, done.state_lost, done.stdout) == (RunStatus.OK, False, "caught\n")
+    assert run(session, "n").value == "42"
+
+
+def test_arguments_that_are_no_proper_json_are_refused_before_the_host_sees_them(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("show", ("a",))])
+    nest = "x = 1\nfor _ in range({}): x = [x]\nshow(x)"
+    for code, reason in (
+        ("show('x' * 100_001)", "100000"),
+        ("show(['x'] * 30_000)", "100000"),
+        (nest.format(64), "64 levels"),
+        (nest.format(400), "64 levels"),
+    ):
+        done = run(opened, code)
+        assert (done.status, done.state_lost) == (RunStatus.EXCEPTION, False)
+        assert done.error.startswith("ToolError: show()"), done.error
+        assert reason in done.error
+    send = (
+        "import json, struct\nm = json.dumps(dict(t='call', token=g.token, id=9, tool='show', arguments=dict(a=0)))\n"
+        "m = m.replace('0}', '1e999}')\n"
+        "g.channel.socket.sendall(struct.pack('!I', len(m)) + m.encode()); g.channel.next()['error']"
+    )
+    assert "not finite" in run(opened, GUEST + send).value
+    opened.submit("g.calls = 9\nshow({'k\\ud800': ['\\udfff', 'é😀', 1.5, None, True]})", 20.0)
+    seen: list[HostCall] = []
+    assert finish(opened, seen.append).status is RunStatus.OK
+    assert [call.arguments for call in seen] == [{"a": {"k\ufffd": ["\ufffd", "é😀", 1.5, None, True]}}]
+    opened.submit(nest.format(63), 20.0)
+    assert finish(opened, seen.append).status is RunStatus.OK
+
+
+def server_descriptors(executor: ForkServer) -> int:
+    """Those of the fork server once it has seen every order before this."""
+    assert run(executor.open(LIMITS, 0), "1").value == "1"
+    server = executor._own.server
+    assert server is not None
+    pid = children(server.process.pid)[0]
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+def test_what_stays_behind_of_a_copied_session_ends_with_its_last_copy(namespaces: bool) -> None:
+    code = GUEST + "g.freeze = lambda channel, line: [time.sleep(9) for _ in iter(int, 1)]"
+    with ForkServer(preload=(), namespaces=namespaces).leased() as executor:
+        spare = executor.open(LIMITS, 0)
+        run(spare, "1")
+        before = set(descendants(os.getpid()))
+        for _ in range(2):
+            opened = executor.open(LIMITS, 0)
+            run(opened, code)
+            copy = opened.fork()
+            assert [run(s, "6 * 7").value for s in (opened, copy)] == ["42", "42"]
+            more = set(descendants(os.getpid())) - before
+            assert len(more) >= 3
+            opened.close()
+            copy.close()
+            assert all_end(list(more))
+        assert run(spare, "6 * 7").value == "42"
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "g.become_copy = lambda c, line: (os.dup2(c, 3), g.channel.send({'t': 'ready'}))",
+        "g.become_copy = lambda c, line: time.sleep(1000)",
+        "g.become_copy = lambda c, line: (line.close(), os.close(c), time.sleep(1000))",
+        "g.fork = lambda token: time.sleep(1000)",
+        "g.fork = lambda token: g.channel.send({'t': 'forked', 'token': token, 'error': ''})",
+        "g.fork = lambda token: os._exit(0)",
+    ],
+)
+def test_a_fork_that_lies_or_hangs_costs_the_session(
+    patch: str, namespaces: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tir_gym.executors.session.FORK_S", 0.5)
+    with ForkServer(preload=(), namespaces=namespaces).leased() as executor:
+        spare = executor.open(LIMITS, 0)
+        run(spare, "1")
+        before = set(descendants(os.getpid()))
+        opened = executor.open(LIMITS, 0)
+        run(opened, GUEST + patch)
+        with pytest.raises(ForkError):
+            opened.fork()
+        done = run(opened, "1")
+        assert (done.status in {RunStatus.KILLED, RunStatus.PROTOCOL_ERROR}, done.state_lost) == (True, True)
+        assert all_end(list(set(descendants(os.getpid())) - before))
+        assert run(spare, "6 * 7").value == "42"
+
+
+@pytest.mark.parametrize("namespaces", [True, False])
+@pytest.mark.parametrize("fails", [0, 1, 2])
+def test_a_fork_that_the_kernel_refuses_costs_nothing(fails: int, namespaces: bool) -> None:
+    code = f"""{GUEST}
+real, count = os.fork, 0
+def fork():
+    global count
+    count += 1
+    if count != {fails} + 1:
+        return real()
+    pid = real()
+    if pid == 0:
+        os._exit(0)
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+    raise OSError(11, "no more")
+os.fork = fork
+"""
+    with ForkServer(preload=(), namespaces=namespaces).leased() as executor:
+        opened = executor.open(LIMITS, 0)
+        run(opened, code)
+        copies = []
+        for number in range(3):
+            if number == fails // 2:
+                with pytest.raises(ForkError, match="no more"):
+                    opened.fork()
+            copies.append(opened.fork())
+        assert [run(s, "6 * 7").value for s in (opened, *copies)] == ["42"] * 4
+
+
+def test_forks_leave_the_server_no_descriptors() -> None:
+    code = GUEST + "g.freeze = lambda channel, line: [time.sleep(9) for _ in iter(int, 1)]"
+    with ForkServer(preload=()).leased() as executor:
+        seen = []
+        for _ in range(6):
+            opened = executor.open(LIMITS, 0)
+            run(opened, code)
+            below = set(descendants(os.getpid()))
+            copy = opened.fork()
+            more = set(descendants(os.getpid())) - below
+            for s in (opened, copy):
+                s.close()
+            assert all_end(list(more))
+            seen.append(server_descriptors(executor))
+        assert max(seen) - min(seen) <= 6  # of sessions that are about to end

@@ -94,7 +94,8 @@ numbers = dict(ptrace=101, mount=165, pivot_root=155, unshare=272, setns=308, ke
     io_uring_setup=425, userfaultfd=323, perf_event_open=298, kexec_load=246, init_module=175, process_vm_readv=310,
     memfd_create=319, pidfd_open=434, pidfd_getfd=438, fork=57, vfork=58, clone3=435, execve=59, socket=41, connect=42,
     setsid=112, setuid=105, chroot=161, mknod=133, symlink=88, link=86, shmget=29, setrlimit=160, seccomp=317,
-    open_by_handle_at=304, openat2=437, sendmsg=46, shutdown=48, rt_sigqueueinfo=129, clock_settime=227, reboot=169)
+    open_by_handle_at=304, openat2=437, sendmsg=46, shutdown=48, rt_sigqueueinfo=129, clock_settime=227, reboot=169,
+    landlock_create_ruleset=444, landlock_add_rule=445)
 refused = lambda number: libc.syscall(number, 0, 0, 0, 0, 0) == -1 and ctypes.get_errno() in (1, 38)
 [name for name, number in numbers.items() if not refused(number)]
 """
@@ -258,6 +259,21 @@ def test_a_copy_is_held_as_its_original(world: World) -> None:
 def test_even_with_the_token_only_proper_frames_pass(world: World, message: str) -> None:
     attacker = world.executor.open(LIMITS, 1, [Tool("offered")])
     assert protocol(run(attacker, f"{FRAME}{STEAL}send(json.dumps({message}).encode()); 1"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{'t': 'done', 'token': token} | {chr(97 + i) * 140000: 1 for i in range(12)}",
+        "{'t': 'x' * 10**6, 'token': token}",
+        "{'t': 'done' + 'x' * 10**6, 'token': token}",
+    ],
+)
+def test_a_broken_frame_is_not_quoted_at_length(world: World, message: str) -> None:
+    attacker = world.executor.open(LIMITS, 1)
+    done = run(attacker, f"{FRAME}{STEAL}send(json.dumps({message}).encode()); 1")
+    assert protocol(done)
+    assert len(done.error) <= 400
 
 
 def test_a_forged_end_is_worth_no_more_than_a_lie_about_the_output(world: World) -> None:

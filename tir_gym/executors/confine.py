@@ -67,6 +67,10 @@ class Confinement:
         if uid >= 0:
             os.chown(base + "/work", uid, uid)
 
+    def copy_rules(self, base: str) -> int:
+        """The Landlock rule set (descriptor) of a copy whose files are under `base`, -1 where there is no Landlock."""
+        return jail.landlock_rules(self.abi, self.readable, [base], ["/dev/null"]) if self.abi else -1
+
     def enter(self, sid: int, limits: dict[str, Any], channel: int, uid: int, nursery: int) -> None:
         """Confine this process; its gate goes to the server over `nursery`. Raises `OSError`."""
         os.setsid()

@@ -1,6 +1,8 @@
 """Frames between the host and a session: packing, and the checks nothing from a session escapes. Host side."""
 
 import json
+import math
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -10,6 +12,11 @@ from tir_gym.core.interfaces import RunStatus
 
 MAGIC = b"\xff\xff\xff\xff"
 NOTE = 24
+"""Bytes of the fork server's word in a session's channel: the session's secret, then two numbers."""
+BORN = -2
+"""In place of an exit status: the fork server knows this copy."""
+MAX_ARGUMENTS, MAX_DEPTH = 100_000, 64
+"""Of a tool call's arguments: characters as JSON, and levels."""
 CHUNK = 1 << 19
 DONE = {
     "t": str,
@@ -27,6 +34,8 @@ CALL = {"t": str, "token": str, "id": int, "tool": str, "arguments": dict}
 FILE = {"t": str, "token": str, "data": str, "error": str}
 FORKED = {"t": str, "token": str, "error": str}
 STATUS = {"ok": RunStatus.OK, "exception": RunStatus.EXCEPTION, "memory": RunStatus.MEMORY}
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class BadFrameError(Exception):
@@ -52,13 +61,37 @@ def clean(text: str, limit: int) -> str:
 def check(message: dict[str, Any], shape: Mapping[str, type]) -> None:
     """Raise `BadFrameError` unless the keys are exactly those of `shape`, each of its type and in range."""
     if message.keys() != shape.keys():
-        raise BadFrameError(f"a {message['t']!r} frame with the keys {sorted(message)[:12]}")
+        keys = [key[:20] for key in sorted(message)[:12]]
+        raise BadFrameError(f"a {message['t'][:20]!r} frame with the keys {keys}")
     for key, kind in shape.items():
         value = message[key]
         if type(value) is not kind and not (kind is float and type(value) is int):
             raise BadFrameError(f"{key!r} in a {message['t']!r} frame is a {type(value).__name__}")
         if isinstance(value, int | float) and not 0 <= value < 1 << 50:
             raise BadFrameError(f"{key!r} in a {message['t']!r} frame is out of range")
+
+
+def proper(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A tool call's arguments as well-formed JSON data in bounds. Raises `ValueError` with the reason."""
+    fixed: dict[str, Any] = _proper(arguments, 0)
+    size = len(json.dumps(fixed, ensure_ascii=False))
+    if size > MAX_ARGUMENTS:
+        raise ValueError(f"the arguments take {size} characters as JSON; at most {MAX_ARGUMENTS} are passed on")
+    return fixed
+
+
+def _proper(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"the arguments are nested more than {MAX_DEPTH} levels deep")
+    if isinstance(value, str):
+        return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("the arguments hold a number that is not finite")
+    if isinstance(value, list):
+        return [_proper(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_proper(key, depth): _proper(item, depth + 1) for key, item in value.items()}
+    return value
 
 
 def relative_path(path: str) -> str:

@@ -312,9 +312,9 @@ class Guest:
                 self.become_copy(channel, line)
                 return
             if not self.frozen:
-                self.frozen = True
                 if os.fork() != 0:
                     self.freeze(channel, line)
+                self.frozen = True
                 random.setstate(state)
                 self.spent = 0.0
                 line.send(b"parent")
@@ -344,7 +344,7 @@ class Guest:
         for fd in (1, 2, CHANNEL, channel):
             os.close(fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        line.close()  # the server sees its end and stops this process for good
+        line.close()  # the server stops this process for good
         while True:
             signal.pause()
 
@@ -355,37 +355,29 @@ class Guest:
         self.frozen = True
         try:
             line.send(b"copy")
-            box = line.recv(4096).decode()
+            data, rules, _, _ = socket.recv_fds(line, 4096, 1)
+            box = data.decode()
             line.close()
             if not box.startswith("/"):
                 raise OSError(box)
             old, here = self.work, os.getcwd()  # noqa: PTH109
             copy_tree(old, box)
-            self.separate(os.path.dirname(box))  # noqa: PTH120
+            for fd in rules:
+                with contextlib.suppress(OSError):  # past the kernel's 16 layers it keeps its parent's part of the tree
+                    jail.landlock_enter(fd)
+                os.close(fd)
             self.work = box
             inside = os.path.relpath(here, old)
             os.chdir(box if inside.startswith("..") else os.path.join(box, inside))  # noqa: PTH118
             capture(box)
             os.environ.update(HOME=box, TMPDIR=box)
-            if "tempfile" in sys.modules:
-                sys.modules["tempfile"].tempdir = None  # type: ignore[attr-defined]
+            if getattr(sys.modules.get("tempfile"), "tempdir", None):
+                sys.modules["tempfile"].tempdir = box  # type: ignore[attr-defined]
         except OSError as error:
             self.channel.send({"t": "failed", "text": f"cannot copy the working directory: {error}"})
             os._exit(70)
         self.spent = 0.0
         self.channel.send({"t": "ready"})
-
-    def separate(self, base: str) -> None:
-        """Confine this copy to its own part of the tree; past the kernel's 16 layers it keeps its parent's part."""
-        abi = jail.landlock_abi()
-        if not abi:
-            return
-        ruleset = jail.landlock_rules(abi, self.limits["readable"], [base], ["/dev/null"])
-        try:
-            with contextlib.suppress(OSError):
-                jail.landlock_enter(ruleset)
-        finally:
-            os.close(ruleset)
 
 
 _STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted"}
@@ -411,9 +403,34 @@ def copy_tree(source: str, target: str) -> None:
                 os.close(target_fd)
 
 
+def be_predictable(seed: int) -> None:
+    """Let what Python code takes from the system's randomness follow from `seed`, too; live copies keep the state."""
+    source = random.Random(f"the system's randomness {seed}")  # predictable on purpose
+    plain = random.Random.seed
+
+    def urandom(size: int, /) -> bytes:
+        """Bytes that follow from the session's seed."""
+        return source.randbytes(size)
+
+    def getrandom(size: int, flags: int = 0) -> bytes:
+        """Bytes that follow from the session's seed."""
+        return source.randbytes(size)
+
+    def reseed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        """Initialize the state from `a`, or from the session's seed."""
+        plain(self, source.randbytes(32) if a is None else a, version)
+
+    os.urandom = random._urandom = urandom  # type: ignore[attr-defined]
+    os.getrandom = getrandom
+    reseed.__name__ = reseed.__qualname__ = "seed"
+    random.Random.seed = reseed  # type: ignore[method-assign]
+    random.seed = random._inst.seed
+    random.seed(seed)
+
+
 def run(orders: dict[str, Any]) -> None:
     """Be a session until the host ends it."""
-    random.seed(orders["seed"])
+    be_predictable(orders["seed"])
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(orders["seed"] % (1 << 32))
     guest = Guest(orders["limits"])

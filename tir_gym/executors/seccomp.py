@@ -39,7 +39,7 @@ _ALLOWED = (
     "epoll_pwait=281 timerfd_create=283 eventfd=284 fallocate=285 timerfd_settime=286 timerfd_gettime=287 "
     "eventfd2=290 epoll_create1=291 dup3=292 pipe2=293 preadv=295 pwritev=296 getcpu=309 renameat2=316 getrandom=318 "
     "membarrier=324 copy_file_range=326 preadv2=327 pwritev2=328 statx=332 rseq=334 close_range=436 faccessat2=439 "
-    "epoll_pwait2=441 landlock_create_ruleset=444 landlock_add_rule=445 landlock_restrict_self=446 futex_waitv=449"
+    "epoll_pwait2=441 landlock_restrict_self=446 futex_waitv=449"
 )
 _ABSENT = (_CLONE3, 437)  # clone3 and openat2: the C library falls back on the forms a filter can read
 _SIGNALS = (62, 234)  # kill, tgkill

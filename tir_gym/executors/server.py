@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import types
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,9 @@ from tir_gym.executors.confine import WARM, Confinement
 _RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
 _CONTINUE = 1
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
+_BORN = -2  # as `frames.BORN`
+_BIRTH_S = 10.0
+"""Seconds a fork may take before the whole family is killed."""
 
 
 @dataclass(eq=False)
@@ -62,11 +66,17 @@ class Member:
 
 @dataclass(eq=False)
 class Birth:
-    """A fork that is under way, and how many processes it may still start."""
+    """A fork that is under way: how many processes it may still start, and how many of those are yet to announce it."""
 
     parent: Member
     child: Member
     tickets: int
+    until: float
+    missing: int = 0
+    suspect: bool = False
+    """An earlier fork of the family ended with a process missing while this one was under way."""
+    unwanted: bool = False
+    """The host has given the copy up before it was there."""
 
 
 class Server:
@@ -86,6 +96,7 @@ class Server:
         self.uids = random.SystemRandom().randrange(1 << 30, 3 << 30)
         self.nursery, self.nursery_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.child: dict[str, Any] | None = None
+        self.stale: set[int] = set()
         self.running = True
         self.jail = Confinement(config)
         wake, wake_child = socket.socketpair()
@@ -118,12 +129,15 @@ class Server:
     def run(self) -> dict[str, Any]:
         """Serve until the control socket ends (then the process does); in a child return its orders."""
         while self.running:
-            for fd, mask in self.epoll.poll():
-                handler = self.handlers.get(fd)
+            events = self.epoll.poll(self._patience())
+            self.stale.clear()
+            for fd, mask in events:
+                handler = self.handlers.get(fd) if fd not in self.stale else None
                 if handler is not None:
                     handler(mask)
                 if self.child is not None:
                     return self.child
+            self._end_late_births()
         os._exit(0)
 
     def _watch(self, fd: int, handler: Any) -> None:
@@ -133,6 +147,7 @@ class Server:
     def _forget(self, fd: int) -> None:
         if self.handlers.pop(fd, None) is not None:
             self.epoll.unregister(fd)
+            self.stale.add(fd)  # what `run` still holds about it may be meant for another that had this number
 
     # --- the host's wishes ---------------------------------------------------------------------------------------
     def _control(self, _: int = 0) -> None:
@@ -161,6 +176,8 @@ class Server:
                 if member.pidfd >= 0:
                     with contextlib.suppress(OSError):
                         jail.send_signal(member.pidfd, number)
+            elif message["t"] == "kill":
+                self._give_up(message["sid"])
 
     def _open(self, message: dict[str, Any], channel: socket.socket) -> None:
         spaces = self.config["namespaces"]
@@ -222,6 +239,7 @@ class Server:
         birth = next(under_way, None)
         if birth is not None:
             birth.tickets -= 1
+            birth.missing += 1
         allowed = birth is not None
         answer = bytearray(struct.pack("=QqiI", number, 0, 0 if allowed else -1, _CONTINUE if allowed else 0))
         with contextlib.suppress(OSError):
@@ -232,12 +250,11 @@ class Server:
         channel, line = sockets
         parent = self.members.get(message["sid"])
         if parent is None:
-            channel.close()
+            _hang_up(channel)
             line.close()
             return
-        family = parent.family
-        child = Member(message["new"], family, channel, bytes.fromhex(message["secret"]))
-        self.births[line] = Birth(parent, child, tickets=1 if family.frozen else 2)
+        child = Member(message["new"], parent.family, channel, bytes.fromhex(message["secret"]))
+        self.births[line] = Birth(parent, child, 1 if parent.family.frozen else 2, time.monotonic() + _BIRTH_S)
         line.setblocking(False)
         self._watch(line.fileno(), functools.partial(self._midwife, line))
 
@@ -248,7 +265,7 @@ class Server:
     def _midwife(self, line: socket.socket, _: int = 0) -> None:
         """Read who was born on `line`; the kernel says with what process id."""
         birth = self.births.get(line)
-        while birth is not None:
+        while birth is not None and line in self.births:
             try:
                 data, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(12))
             except BlockingIOError:
@@ -256,34 +273,119 @@ class Server:
             except OSError:
                 data, ancillary = b"", []
             if not data:
-                self._forget(line.fileno())
-                del self.births[line]
-                line.close()
-                if birth.child.pid < 0:
-                    birth.child.channel.close()
-                family = birth.parent.family
-                if family.frozen:
-                    with contextlib.suppress(OSError):
-                        jail.send_signal(family.pidfd, signal.SIGSTOP)
-                self._end_if_empty(family)
+                self._end_birth(line)
                 return
             pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
             with contextlib.suppress(OSError):
                 self._announce(line, birth, data, pid)
+            if not birth.tickets and not birth.missing:
+                self._end_birth(line)
 
     def _announce(self, line: socket.socket, birth: Birth, data: bytes, pid: int) -> None:
         family = birth.parent.family
         taken = {m.pid for m in family.members} | ({family.pid} if family.frozen else set())
         if data == b"copy" and birth.child.pid < 0 and pid not in taken:
             self._settle(birth.child, pid)
+            birth.missing -= 1
+            if birth.unwanted:
+                jail.send_signal(birth.child.pidfd, signal.SIGKILL)
+                return
             try:
-                birth.child.box = self._new_box(birth)
-                line.send(birth.child.box.encode())
+                birth.child.box, rules = self._new_box(birth)
             except OSError as error:
                 line.send(f"!{error}".encode())
+                return
+            try:  # that it lives, with the host before the copy can say so
+                birth.child.channel.send(birth.child.secret + struct.pack("!ii", _BORN, 0), socket.MSG_DONTWAIT)
+                socket.send_fds(line, [birth.child.box.encode()], [rules] if rules >= 0 else [])
+            finally:
+                if rules >= 0:
+                    os.close(rules)
         elif data == b"parent" and not family.frozen and pid not in taken:
             family.frozen = True
             self._settle(birth.parent, pid)
+            birth.missing -= 1
+
+    def _end_birth(self, line: socket.socket) -> None:
+        """Nothing more is to come on `line`. A process that was started and is unknown costs the family its life."""
+        birth = self.births.pop(line)
+        self._forget(line.fileno())
+        line.close()
+        if birth.child.pid < 0:
+            _hang_up(birth.child.channel)
+        family = birth.parent.family
+        suspect = birth.missing > 0 or birth.suspect
+        others = [other for other in self.births.values() if other.parent.family is family]
+        if suspect and others and birth.parent in family.members:
+            others[0].suspect = True  # whom it brings is not known yet; it will look again
+        elif suspect and self._strangers(birth.parent):
+            self._kill(family)
+        elif family.frozen and family.pid in self.families:
+            with contextlib.suppress(OSError):
+                jail.send_signal(family.pidfd, signal.SIGSTOP)
+        self._end_if_empty(family)
+
+    def _end_late_births(self) -> None:
+        now = time.monotonic()
+        for line, birth in list(self.births.items()):
+            if now >= birth.until and line in self.births:
+                self._midwife(line)
+                if line in self.births:
+                    self._kill(birth.parent.family)
+                    self._end_birth(line)
+
+    def _patience(self) -> float | None:
+        if not self.births:
+            return None
+        return max(0.0, min(birth.until for birth in self.births.values()) - time.monotonic())
+
+    def _give_up(self, sid: int) -> None:
+        """The host no longer wants a copy that is not there yet."""
+        for line, birth in list(self.births.items()):
+            if birth.child.sid == sid:
+                birth.unwanted = True
+                if not birth.missing:
+                    self._end_birth(line)
+
+    def _strangers(self, parent: Member) -> bool:
+        """Whether a fork from `parent` left an unknown process; False where the kernel refused it."""
+        family, found = parent.family, set[str]()
+        try:
+            for pidfd in {parent.pidfd, family.pidfd}:
+                tasks = f"{self._outer_pid(pidfd)}/task"
+                fd = os.open(tasks, os.O_RDONLY, dir_fd=self.config["proc"])
+                try:
+                    names = os.listdir(fd)  # noqa: PTH208
+                finally:
+                    os.close(fd)
+                for name in names:
+                    found.update(self._read(f"{tasks}/{name}/children").split())
+        except (OSError, IndexError):
+            return True
+        for member in family.members:
+            with contextlib.suppress(OSError):  # it has ended and is not buried yet
+                found.discard(self._outer_pid(member.pidfd))
+        return any(self._lives(pid) for pid in found)
+
+    def _lives(self, outer_pid: str) -> bool:
+        try:
+            return self._read(f"{outer_pid}/stat").rpartition(")")[2].split()[0] not in "ZX"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        except OSError:
+            return True
+
+    def _read(self, path: str) -> str:
+        fd = os.open(path, os.O_RDONLY, dir_fd=self.config["proc"])
+        with open(fd, encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            return file.read()
+
+    def _outer_pid(self, pidfd: int) -> str:
+        """The process id that /proc, which was mounted outside, has for a process. Raises `OSError`."""
+        pid = self._read(f"self/fdinfo/{pidfd}").split("Pid:\t")[1].split()[0]
+        if pid.startswith("-"):
+            raise ProcessLookupError
+        return pid
 
     def _settle(self, member: Member, pid: int) -> None:
         member.pid, member.pidfd = pid, os.pidfd_open(pid)
@@ -291,15 +393,18 @@ class Server:
         self.members[member.sid] = member
         self._watch(member.pidfd, functools.partial(self._copy_died, member))
 
-    def _new_box(self, birth: Birth) -> str:
-        """Mount a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be."""
+    def _new_box(self, birth: Birth) -> tuple[str, int]:
+        """Mount a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be.
+
+        Also returns the Landlock rules for the copy (-1: none), since what runs in sessions may not make any.
+        """
         family = birth.parent.family
         family.copies += 1
         birth.child.base = f"{birth.parent.base}/{family.copies}"
         box = birth.child.base + "/work"
         if not self.config["namespaces"]:
             self.jail.make_box(birth.child.base, family.uid)
-            return box
+            return box, self.jail.copy_rules(birth.child.base)
         owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
         jail.setns(family.pidfd, jail.NEWNS)
         try:
@@ -310,9 +415,9 @@ class Server:
             os.mkdir(box, 0o711)  # noqa: PTH102
             size = f"size={family.disk},nr_inodes=2048,mode=0700,{owner}"
             jail.mount("tmpfs", box, "tmpfs", flags, size)
+            return box, self.jail.copy_rules(birth.child.base)
         finally:
             jail.setns(self.self_fd, jail.NEWNS)
-        return box
 
     # --- ends ----------------------------------------------------------------------------------------------------
     def _reap(self, _: int) -> None:
@@ -320,11 +425,14 @@ class Server:
             self.wake.recv(4096)
         while True:
             try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if ended is None:
                 return
+            if ended.si_pid in self.families:
+                self._kill(self.families[ended.si_pid])
+            pid, status, usage = os.wait4(ended.si_pid, 0)
             family = self.families.pop(pid, None)
             if family is None:
                 continue
@@ -356,7 +464,9 @@ class Server:
         with contextlib.suppress(OSError):
             note = member.secret + struct.pack("!ii", status, cpu_ms)
             member.channel.send(note, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        member.channel.close()
+        _hang_up(member.channel)
+        for line in [line for line, birth in self.births.items() if birth.parent is member]:
+            self._end_birth(line)
         if member.pidfd not in (-1, family.pidfd):
             self._forget(member.pidfd)
             os.close(member.pidfd)
@@ -368,10 +478,17 @@ class Server:
 
     def _end_if_empty(self, family: Family) -> None:
         """Kill the frozen first process once no session needs it."""
-        expected = any(birth.parent.family is family for birth in self.births.values())
-        if family.pid in self.families and not family.members and not expected:
+        if not family.members:
+            self._kill(family)
+
+    def _kill(self, family: Family) -> None:
+        """End all processes of a family; its first may be dead but not yet reaped."""
+        if family.pid in self.families:
             with contextlib.suppress(OSError):
                 jail.send_signal(family.pidfd, signal.SIGKILL)
+            if not self.config["namespaces"]:  # with them the first process takes the others along
+                with contextlib.suppress(OSError):
+                    os.killpg(family.pid, signal.SIGKILL)
 
     def _unmount(self, family: Family, box: str) -> None:
         jail.setns(family.pidfd, jail.NEWNS)
@@ -387,6 +504,7 @@ class Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
             inherited = [self.control, self.nursery, self.wake, self.wake_child, *self.births]
+            inherited += [birth.child.channel for birth in self.births.values()]
             for end in [*inherited, *(member.channel for member in self.members.values())]:
                 end.detach()  # closed below by number; never again when the object dies
             self.epoll.close()
@@ -402,6 +520,13 @@ class Server:
                 os.write(guest.CHANNEL, guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
                 channel.send(guest.frame({"t": "failed", "text": f"cannot confine: {error!r}"}))
             os._exit(70)
+
+
+def _hang_up(channel: socket.socket) -> None:
+    """End a session's channel for whoever else holds it, too."""
+    with contextlib.suppress(OSError):
+        channel.shutdown(socket.SHUT_RDWR)
+    channel.close()
 
 
 def _nothing(number: int, frame: types.FrameType | None) -> None:

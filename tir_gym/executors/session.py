@@ -23,6 +23,7 @@ from tir_gym.core.interfaces import (
     ToolSignature,
 )
 from tir_gym.executors.frames import (
+    BORN,
     CALL,
     CHUNK,
     DONE,
@@ -35,10 +36,14 @@ from tir_gym.executors.frames import (
     check,
     clean,
     pack,
+    proper,
     relative_path,
     unpack,
 )
 from tir_gym.executors.process import START_S, ServerProcess, wait_readable
+
+FORK_S = 3.0
+"""Seconds a live copy may take; the session is lost if it takes longer."""
 
 
 class GuestSession(Session):
@@ -61,6 +66,8 @@ class GuestSession(Session):
         self._replies: deque[dict[str, Any]] = deque()
         self._cap = (1 << 20) + 12 * (3 * limits.output_chars + 20_000)
         self._ready = self._interrupted = False
+        self._born = True
+        self._failed = False
         self._lost = ""
         self._end_status: RunStatus | None = None
         self._turn, self._token, self._running = 0, "", False
@@ -212,37 +219,50 @@ class GuestSession(Session):
         return bytes(data)
 
     def fork(self) -> "GuestSession":
-        """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`."""
+        """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`.
+
+        If the copy does not come in `FORK_S` seconds or is not what it should be, this session is lost, too.
+        """
         try:
             self._must_be_idle()
         except RuntimeError as error:
             raise ForkError(str(error)) from None
         child = GuestSession(self._server, self._limits, self._tools, self._register)
-        child._turn, child._calls = self._turn, self._calls
+        child._turn, child._calls, child._born = self._turn, self._calls, False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with child._far, ours, theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             order = {"t": "fork", "sid": self._sid, "new": child._sid, "secret": child._secret.hex()}
             self._server.send(order, [child._far, ours])
             try:
-                reply = self._ask({"t": "fork"}, FORKED, (child._far, theirs))
+                patience = min(FORK_S, self._limits.wall_s)
+                until = time.monotonic() + patience + (0.0 if self._ready else START_S)
+                reply = self._ask({"t": "fork"}, FORKED, (child._far, theirs), until)
                 if reply["error"]:
                     raise ForkError(clean(reply["error"], 300))
-                until = time.monotonic() + self._limits.wall_s
                 while not child._ready and not child._lost and wait_readable(child.fileno(), until):
                     child._advance()
+                if not child._ready and not child._failed:
+                    why = f"its copy was lost: {child._lost}" if child._lost else f"its copy was not up in {patience} s"
+                    self._lose(RunStatus.KILLED, why)
                 if not child._ready:
-                    raise ForkError(child._lost or f"the copy was not up after {self._limits.wall_s} s")
+                    raise ForkError(child._lost or self._lost)
             except RuntimeError as error:
                 child.close()
                 raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
         return child
 
-    def _ask(self, message: dict[str, Any], shape: Mapping[str, type], pass_on: Sequence[socket.socket] = ()) -> Any:
+    def _ask(
+        self,
+        message: dict[str, Any],
+        shape: Mapping[str, type],
+        pass_on: Sequence[socket.socket] = (),
+        until: float = 0.0,
+    ) -> Any:
         """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
         self._must_be_idle()
         self._token = os.urandom(8).hex()
-        until = time.monotonic() + self._limits.wall_s + (0.0 if self._ready else START_S)
+        until = until or time.monotonic() + self._limits.wall_s + (0.0 if self._ready else START_S)
         packed = pack(message | {"token": self._token})
         while pass_on and self._out and not self._lost and time.monotonic() < until:
             wait_readable(self.fileno(), time.monotonic() + 0.001)
@@ -298,6 +318,12 @@ class GuestSession(Session):
     def _frames(self) -> None:
         while len(self._in) >= 4 and not self._lost:
             if self._in[:4] == MAGIC:
+                if not self._born and len(self._in) >= NOTE:
+                    if self._in[:NOTE] != self._secret + struct.pack("!ii", BORN, 0):
+                        raise BadFrameError("a copy that the fork server does not know")
+                    self._born = True
+                    del self._in[:NOTE]
+                    continue
                 if self._in[:16] == self._secret[: len(self._in[:16])] and len(self._in) <= NOTE:
                     return  # the fork server's last word; the end follows
                 raise BadFrameError("a frame that is too long")
@@ -314,9 +340,12 @@ class GuestSession(Session):
         kind = message["t"]
         if not self._ready:
             if kind == "failed":
+                self._failed = True
                 self._lose(RunStatus.EXECUTOR_ERROR, clean(str(message.get("text")), 500))
             elif message != {"t": "ready"}:
                 raise BadFrameError(f"a {kind[:20]!r} frame before the first submission")
+            elif not self._born:
+                raise BadFrameError("a copy that the fork server does not know")
             else:
                 self._ready = True
                 if self._running:
@@ -342,7 +371,11 @@ class GuestSession(Session):
         now = time.monotonic()
         if self._deadline is not None and not self._interrupted:
             self._left, self._deadline = max(0.0, self._deadline - now), None
-        arguments = {clean(key, 200): value for key, value in message["arguments"].items()}
+        try:
+            arguments = proper(message["arguments"])
+        except ValueError as error:
+            self.answer(self._call, error=f"{message['tool']}(): {error}")
+            return
         self._events.append(HostCall(self._turn, message["id"], message["tool"], arguments))
 
     def _finish(self, message: dict[str, Any]) -> None:
@@ -387,6 +420,7 @@ class GuestSession(Session):
     def _lose(self, status: RunStatus, error: str) -> None:
         if self._lost:
             return
+        error = clean(error, 300)
         if self._running:
             wall = time.monotonic() - self._began
             done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
