@@ -12,17 +12,21 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
 
 import tir_gym
 from tir_gym.core.interfaces import Done, Limits
+from tir_gym.core.task import Task
+from tir_gym.core.tool import Toolkit, tool
 from tir_gym.drivers.env import ToolEnv
-from tir_gym.envs.registration import default_executor, make_env
+from tir_gym.envs.math_code.env import MathCode
+from tir_gym.envs.registration import default_executor, make_env, make_setting
 
 ID = "tir/MathCode-v0"
 THOUGHT = "<think>" + "Let me consider the number of ways once more. " * 8 + "</think>"
@@ -76,6 +80,7 @@ def single(rounds: int) -> list[Row]:
 
     env.reset(seed=0)
     rows.append(measure("text turn", 1, turns(THOUGHT), rounds, each=8))
+    rows.append(host_tool(rounds))
     env.reset(seed=0)
     env.step(CALL)
     rows.append(measure("python turn", 1, turns(CALL), rounds // 4, each=8))
@@ -83,6 +88,42 @@ def single(rounds: int) -> list[Row]:
     rows.append(measure("reset, first python turn, answer", 1, lambda: whole(env), rounds // 8))
     env.close()
     return [*rows, *sessions(rounds)]
+
+
+class Adder(Toolkit):
+    """A tool that costs nothing, so that what is left is the environment's own time."""
+
+    @tool()
+    def add(self, a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+
+@dataclass(frozen=True)
+class Adding(MathCode):
+    """MathCode's tasks with the free tool in place of the interpreter."""
+
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": Adder}
+    runs_code: ClassVar[bool] = False
+
+    def toolkit(self, actor: str, task: Task, world: object) -> Toolkit:
+        return Adder()
+
+
+def host_tool(rounds: int) -> Row:
+    """A turn with one call of a tool in the host process."""
+    base = make_setting(ID, max_turns=10**6, max_calls=10**6)
+    env = ToolEnv(replace(base, domain=Adding()), None)
+    env.reset(seed=0)
+    text = THOUGHT + '<call name="add"><arg name="a" type="json">1</arg><arg name="b" type="json">2</arg></call>'
+
+    def play() -> None:
+        for _ in range(8):
+            env.step(text)
+
+    row = measure("host tool turn", 1, play, rounds, each=8)
+    env.close()
+    return row
 
 
 def fork_and_close(env: ToolEnv) -> None:

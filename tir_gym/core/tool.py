@@ -109,7 +109,7 @@ class Tool:
     @property
     def parameter_names(self) -> tuple[str, ...]:
         """Names of the parameters in the order of the signature."""
-        return tuple(name for name, _ in self._fields())
+        return tuple(name for name, _ in _fields(self.arguments))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -133,11 +133,7 @@ class Tool:
             raise self._explain(error) from None
         except (TypeError, ValueError) as error:
             raise ToolError(f"the arguments are not JSON: {error}", CallErrorType.TYPE_MISMATCH) from None
-        return {name: getattr(model, attribute) for name, attribute in self._fields()}
-
-    def _fields(self) -> list[tuple[str, str]]:
-        """Each parameter's name, and the attribute of the arguments model that holds it."""
-        return [(field.alias or attribute, attribute) for attribute, field in self.arguments.model_fields.items()]
+        return {name: getattr(model, attribute) for name, attribute in _fields(self.arguments)}
 
     def _explain(self, error: ValidationError) -> ToolError:
         first = error.errors(include_url=False)[0]
@@ -154,6 +150,12 @@ class Tool:
                 reason = first["msg"][0].lower() + first["msg"][1:]
                 mend = "; send it as JSON" if given == "str" else ""
                 return ToolError(f"argument {where!r}: {reason}, not {given}{mend}", CallErrorType.TYPE_MISMATCH)
+
+
+@functools.cache
+def _fields(arguments: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    """Each parameter's name, and the attribute of the arguments model that holds it."""
+    return tuple((field.alias or attribute, attribute) for attribute, field in arguments.model_fields.items())
 
 
 @functools.cache
@@ -308,6 +310,7 @@ ToolRun = Generator[Any, Any, Any]
 """A running tool that waits: it yields requests of `core.episode` and is sent their results."""
 
 
+_SHOWN = json.JSONEncoder(ensure_ascii=False, default=str)
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
@@ -324,9 +327,11 @@ def as_output(value: Any) -> Output:
         return Output((TextPart(value),), value)
     if value is None:
         return Output((TextPart("done"),))
+    if type(value) is int:
+        return Output((TextPart(str(value)),), value)
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _SHOWN.encode(value)
     return Output((TextPart(text),), json.loads(text))
 
 
