@@ -157,7 +157,7 @@ def test_an_episode_is_in_the_file_before_it_is_handed_out(tmp_path, env):
 def test_other_policies_have_other_keys(tmp_path, env):
     with TrajectoryFile(tmp_path / "a.jsonl") as file:
         keys = [record.key for name in ("oracle", "null") for record in collect(env, name, [1], file)]
-        named = next(collect(env, lambda setting, task: GoldPolicy(setting.tasks, setting), [1], file, name="mine"))
+        named = next(collect(env, lambda setting, task: GoldPolicy(setting.tasks, setting.protocol), [1], file, name="mine"))
     assert len({*keys, named.key}) == 3
     assert named.policy == "mine"
     with pytest.raises(KeyError, match="genius"):
@@ -235,7 +235,7 @@ def test_the_gold_policy_solves_the_tasks_of_a_file_and_shuffled_gold_none(tmp_p
     played = list(collect(env, "gold", range(40)))
     assert {record.verdict.value for record in played} == {1.0}
     assert len({record.state.task.id for record in played}) > 15
-    played = list(collect(env, lambda setting, task: GoldPolicy(wrong, setting), range(40)))
+    played = list(collect(env, lambda setting, task: GoldPolicy(wrong, setting.protocol), range(40)))
     assert {record.verdict.value for record in played} == {0.0}
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from tir_gym.core.action import Action, ToolCall
 from tir_gym.core.domain import Setting
-from tir_gym.core.interfaces import NotExpressible
+from tir_gym.core.interfaces import NotExpressible, Protocol
 from tir_gym.core.seeding import derive
 from tir_gym.core.task import Task, TaskSet
 from tir_gym.drivers.intake import ActionInput
 from tir_gym.envs import domain_of
+from tir_gym.protocols import protocol as find_protocol
 
 Follow = Generator[Action, str, None]
 """An oracle's course: yields actions, is sent the text that each brought."""
@@ -66,9 +67,9 @@ class GoldPolicy(Policy):
     Where work must be done besides, an answer alone scores nothing: there the oracle shows that tasks are solvable.
     """
 
-    def __init__(self, tasks: TaskSet, setting: Setting) -> None:
+    def __init__(self, tasks: TaskSet, protocol: str | Protocol = "xml") -> None:
         self._tasks = tasks
-        self._protocol = setting.protocol
+        self._protocol = find_protocol(protocol)
 
     def act(self, observation: str, info: Mapping[str, Any]) -> ActionInput:
         """The gold answer, in the form the protocol wants."""
@@ -169,7 +170,7 @@ PolicyMaker = Callable[[Setting, Task], Policy]
 
 POLICIES: dict[str, PolicyMaker] = {
     "oracle": lambda setting, task: oracle(setting.env_id, task, setting),
-    "gold": lambda setting, task: GoldPolicy(setting.tasks, setting),
+    "gold": lambda setting, task: GoldPolicy(setting.tasks, setting.protocol),
     "null": lambda setting, task: NullPolicy(),
     "random": lambda setting, task: RandomPolicy(),
     "echo": lambda setting, task: AnswerPolicy(setting, lambda observation: observation[-2_000:]),

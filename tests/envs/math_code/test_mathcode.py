@@ -241,8 +241,8 @@ def test_200_real_problems_with_gold_score_one_and_with_shuffled_golds_zero(shar
             total += env.step(policy.act(observation, info))[1]
         return total / 200
 
-    assert score(GoldPolicy(tasks, env.setting)) == 1.0
-    assert score(GoldPolicy(Shuffled(), env.setting)) == 0.0
+    assert score(GoldPolicy(tasks)) == 1.0
+    assert score(GoldPolicy(Shuffled())) == 0.0
     env.close()
 
 
