@@ -157,7 +157,8 @@ def test_an_episode_is_in_the_file_before_it_is_handed_out(tmp_path, env):
 def test_other_policies_have_other_keys(tmp_path, env):
     with TrajectoryFile(tmp_path / "a.jsonl") as file:
         keys = [record.key for name in ("oracle", "null") for record in collect(env, name, [1], file)]
-        named = next(collect(env, lambda setting, task: GoldPolicy(setting.tasks, setting.protocol), [1], file, name="mine"))
+        gold = lambda setting, task: GoldPolicy(setting.tasks, setting.protocol)  # noqa: E731
+        named = next(collect(env, gold, [1], file, name="mine"))
     assert len({*keys, named.key}) == 3
     assert named.policy == "mine"
     with pytest.raises(KeyError, match="genius"):
