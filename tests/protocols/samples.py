@@ -13,7 +13,12 @@ from tir_gym.core.interfaces import Protocol
 from tir_gym.protocols import PROTOCOLS, protocol
 
 E = ParseErrorType
-ALL = [protocol(name, mode) for name in PROTOCOLS for mode in ("strict", "lenient")]
+ALL = [
+    protocol(name, mode)
+    for name, lenient in PROTOCOLS.items()
+    for mode in ("strict", "lenient", "paper")
+    if mode != "paper" or getattr(lenient, "source", "")
+]
 every_protocol = pytest.mark.parametrize("p", ALL, ids=lambda p: f"{p.name}-{p.mode}")
 quick = settings(max_examples=60, deadline=None)
 HOSTILE = [
@@ -148,6 +153,14 @@ SEARCH = Spec(
 
 def run(code: str) -> tuple[ToolCall, ...]:
     return (ToolCall("python", {"code": code}),)
+
+
+def some_calls(p: Protocol, text: str) -> tuple[ToolCall, ...]:
+    """A call that this protocol can write, of a tool that takes one text."""
+    for call in (ToolCall("python", {"code": text}), ToolCall("search", {"query": text})):
+        if p.can_express(Action(calls=(call,))):
+            return (call,)
+    raise AssertionError(f"{p.name} can write neither python(code) nor search(query)")
 
 
 def kinds(action: Action) -> list[ParseErrorType]:

@@ -21,6 +21,7 @@ from tests.protocols.samples import (
     native,
     quick,
     run,
+    some_calls,
     texts,
 )
 from tir_gym.core.action import Action, Completion, ParseErrorType, Part, ToolCall
@@ -34,7 +35,9 @@ def test_look_up_by_name_instance_and_mode() -> None:
     assert protocol(Fenced("strict"), mode="lenient") == Fenced()
     assert protocol(OpenAI("strict")).mode == "strict"
     with pytest.raises(ValueError, match="xml, openai, fenced"):
-        protocol("hermes")
+        protocol("morse")
+    with pytest.raises(ValueError, match="follows no paper"):
+        protocol("xml", mode="paper")
     with pytest.raises(ValueError, match="lenient"):
         protocol("xml", mode="loose")
 
@@ -215,7 +218,7 @@ def test_an_empty_answer_is_an_answer(p: Protocol) -> None:
 @every_protocol
 @pytest.mark.parametrize("kept", range(1, 40))
 def test_a_cut_call_never_runs(p: Protocol, kept: int) -> None:
-    whole = p.format(Action(thought="t", calls=run("import os\nos.remove('a')")))
+    whole = p.format(Action(thought="t", calls=some_calls(p, "import os\nos.remove('a')")))
     cut = p.parse(whole[:-kept], cut=True)
     assert not cut.calls
     assert cut.answer is None
@@ -320,7 +323,7 @@ def test_engines_that_strip_stop_strings_lose_nothing_when_lenient(p: Protocol) 
             Action("t", answer="4"),
             Action("t", message="hi"),
             Action("t", finish="x"),
-            Action("t", run("1")),
+            Action("t", some_calls(p, "1")),
         ):
             if lenient.can_express(action):
                 text = lenient.format(action).partition(stop)[0]

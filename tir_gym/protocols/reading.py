@@ -2,13 +2,13 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
 from tir_gym.core.interfaces import NotExpressible, Protocol
 from tir_gym.protocols.json_args import BadJson
 
-Mode = Literal["strict", "lenient"]
+Mode = Literal["strict", "lenient", "paper"]
 
 
 class Reading:
@@ -82,13 +82,23 @@ class Syntax(Protocol):
     Lenient reading mends a fault and records it in `Action.repairs`; strict reading reports it in `Action.errors` and
     does not use the part. Spans cover whole elements, tags included; space between them belongs to none.
     A message is read back with `peer=True`, everything else without.
+
+    The mode `paper` reads and writes as the published code of `source` does, holes included: `quirks` lists them, for
+    the audit to report.
     """
+
+    source: ClassVar[str] = ""
+    """What the mode `paper` reproduces (repository, commit, file); "" where there is no such mode."""
+    quirks: ClassVar[tuple[str, ...]] = ()
+    """What `paper` does that the other modes would not, one sentence each."""
 
     mode: Mode = "lenient"
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode is {self.mode!r}; give one of {get_args(Mode)}")
+        if self.mode == "paper" and not self.source:
+            raise ValueError(f"protocol {self.name!r} follows no paper; its modes are 'strict' and 'lenient'")
 
     def format(self, action: Action) -> str:
         """The action as a completion. Raises `NotExpressible`."""
