@@ -1,7 +1,8 @@
 """What one folder of `envs/` provides, and the setting in which its episodes are played."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -93,6 +94,14 @@ class Domain(ABC):
         """Every tool an actor may ever be offered."""
         return self.toolkits[actor].declared()
 
+    def catalogue(self) -> list[dict[str, object]]:
+        """A table of the kinds of task there are, one row each with the same keys, for `tir-gym describe`."""
+        return []
+
+
+Equip = Callable[[Toolkit, Limits], Toolkit]
+"""Puts around an actor's tools what its protocol needs; picklable."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -108,13 +117,42 @@ class Setting:
     """A longer completion is the format error `overlong`, and nothing of it is run."""
     void_ends: bool = False
     """A turn that asks for nothing ends the episode as `policy_error` (SimpleTIR's void turn) instead of a reminder."""
+    system_prompt: str | None = None
+    """In place of the derived system prompt; `{instructions}` and `{tools}` in it stand for the two derived parts."""
+    equip: Equip | None = None
     options: Mapping[str, object] = field(default_factory=dict)
     """The keyword arguments of `gym.make` that differ from their defaults, for the record."""
 
     def __post_init__(self) -> None:
         if self.max_chars < 1:
             raise ValueError(f"max_chars={self.max_chars} must be at least 1")
-        for actor in self.domain.actors:
-            tools = self.domain.declared_tools(actor.name)
-            if not actor.scripted and (reason := self.protocol.supports(tools)):
-                raise ValueError(f"protocol {self.protocol.name!r} does not fit {self.domain.name!r}: {reason}")
+        if reason := misfit(self.domain, self.protocol):
+            raise ValueError(f"protocol {self.protocol.name!r} does not fit {self.domain.name!r}: {reason}")
+
+    @property
+    def runs_code(self) -> bool:
+        """True where an episode needs an executor."""
+        return self.domain.runs_code or self.equip is not None
+
+    def toolkit(self, actor: Actor, task: Task, world: Any) -> Toolkit:
+        """An actor's tools in a new episode."""
+        tools = self.domain.toolkit(actor.name, task, world)
+        return tools if self.equip is None or actor.scripted else self.equip(tools, self.domain.limits())
+
+    def system_text(self, tools: Sequence[Tool]) -> str:
+        """The system prompt of an actor with these tools: what the domain says, and how the protocol is used."""
+        derived = {
+            "{instructions}": self.domain.instructions,
+            "{tools}": self.protocol.render_tools(tools, peer=len(self.domain.actors) > 1),
+        }
+        if self.system_prompt is None:
+            return "\n\n".join(derived.values())
+        return re.sub(r"\{instructions\}|\{tools\}", lambda found: derived[found[0]], self.system_prompt)
+
+
+def misfit(domain: Domain | type[Domain], protocol: Protocol) -> str:
+    """Why the actors of a domain cannot call their tools in a protocol; "" if they can."""
+    reasons = (
+        protocol.supports(domain.toolkits[actor.name].declared()) for actor in domain.actors if not actor.scripted
+    )
+    return next(filter(None, reasons), "")

@@ -81,7 +81,7 @@ class Episode:
         self.seed = seed
         public = task.public
         self.world = domain.world(public, derive("world", seed))
-        self.toolkits = {a.name: domain.toolkit(a.name, public, self.world) for a in domain.actors}
+        self.toolkits = {a.name: setting.toolkit(a, public, self.world) for a in domain.actors}
         self.users = {
             a.name: domain.user(a.name, public, derive("user", a.name, seed)) for a in domain.actors if a.scripted
         }
@@ -110,14 +110,12 @@ class Episode:
     # --- what the driver calls -------------------------------------------------------------------------------------
     def start(self) -> Pending | Turn:
         """Brief the policy actors; a scripted first actor moves at once."""
-        domain, protocol = self.setting.domain, self.setting.protocol
-        several = len(domain.actors) > 1
+        domain = self.setting.domain
         for actor in domain.actors:
             if actor.scripted:
                 continue
-            tools = self.toolkits[actor.name].tools
-            system = f"{domain.instructions}\n\n{protocol.render_tools(tools, peer=several)}"
-            self._say(Source.SYSTEM, "env", system, (actor.name,))
+            if system := self.setting.system_text(self.toolkits[actor.name].tools):
+                self._say(Source.SYSTEM, "env", system, (actor.name,))
             briefing = domain.briefing(actor.name, self.task.public)
             images = domain.images(actor.name, self.task.public)
             self._say(Source.ENV, "env", briefing, (actor.name,), images=images)

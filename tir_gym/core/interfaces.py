@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tir_gym.core.action import Action, ToolCall
 
@@ -308,9 +308,9 @@ class Protocol(ABC):
     linear in the length of the text, never raises, and keeps offsets into the raw text.
     """
 
-    name: str
-    stop_strings: tuple[str, ...]
-    native: bool = False
+    name: ClassVar[str]
+    stop_strings: ClassVar[tuple[str, ...]]
+    native: ClassVar[bool] = False
     """True where calls and results travel as chat messages of their own, not as text."""
 
     @abstractmethod

@@ -284,8 +284,8 @@ class Toolkit:
 
     def find(self, name: str) -> Tool:
         """The tool of that name; raises `ToolError` with the nearest name on offer."""
-        found = self._tools.get(name)
-        if found is not None and name not in self._withheld:
+        found = self._lookup(name)
+        if found is not None:
             return found
         names = [t.name for t in self.tools]
         near = difflib.get_close_matches(name[:80], names, n=1)
@@ -294,8 +294,11 @@ class Toolkit:
 
     def may_overlap(self, name: str) -> bool:
         """Whether calls of the tool of that name may overlap with others of the kind."""
-        found = self._tools.get(name)
+        found = self._lookup(name)
         return found is not None and found.parallel_safe
+
+    def _lookup(self, name: str) -> Tool | None:
+        return None if name in self._withheld else self._tools.get(name)
 
     def run(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         """Call a tool's body with validated arguments; a generator is a tool that waits for requests."""

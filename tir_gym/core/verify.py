@@ -52,7 +52,17 @@ class Score:
 
 
 class Verifier(ABC):
-    """Judges an episode against gold; deterministic, bounded in time, and blind to everything but `Evidence`."""
+    """Judges an episode against gold; deterministic, bounded in time, and blind to everything but `Evidence`.
+
+    One that keeps a helper process starts it no earlier than `acquire`, which a driver calls at its first reset, and
+    ends it with the last `release`. All instances of a class in a process share it.
+    """
+
+    def acquire(self) -> None:  # noqa: B027
+        """Take a lease of what judging needs."""
+
+    def release(self) -> None:  # noqa: B027
+        """Give a lease back."""
 
     @abstractmethod
     def score(self, evidence: Evidence, gold: Gold) -> Score:

@@ -65,7 +65,9 @@ class Slot:
         self.setting = setting
         self.episode: Episode | None = None
         self._executor = executor
+        self._verifier = setting.domain.verifier()
         self._leased_in = 0
+        self._judged_in = 0
         self._closed = False
         self._sessions: dict[str, Session] = {}
         self._runs: dict[str, _Run] = {}
@@ -82,8 +84,11 @@ class Slot:
         self._close_sessions()
         self._closed = False
         self.episode = self._turn = None
-        if self.setting.domain.runs_code:
+        if self.setting.runs_code:
             self._lease()
+        if self._judged_in != os.getpid():
+            self._verifier.acquire()
+            self._judged_in = os.getpid()
         self._history = _History()
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
@@ -315,7 +320,9 @@ class Slot:
         self._close_sessions()
         if self._leased_in == os.getpid() and self._executor is not None:
             self._executor.release()
-        self._leased_in = 0
+        if self._judged_in == os.getpid():
+            self._verifier.release()
+        self._leased_in = self._judged_in = 0
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):

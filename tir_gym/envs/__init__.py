@@ -1,7 +1,15 @@
 """The domains, one folder each, and the ids under which Gymnasium knows them."""
 
-from tir_gym.envs.registration import domain_of, list_envs, make_env, make_vec, make_vector_env, register
+from tir_gym.envs.registration import (
+    compatibility,
+    domain_of,
+    list_envs,
+    make_env,
+    make_vec,
+    make_vector_env,
+    register,
+)
 
 register("tir/MathCode-v0", "tir_gym.envs.math_code.env:MathCode")
 
-__all__ = ["domain_of", "list_envs", "make_env", "make_vec", "make_vector_env", "register"]
+__all__ = ["compatibility", "domain_of", "list_envs", "make_env", "make_vec", "make_vector_env", "register"]

@@ -48,6 +48,15 @@ def domain_of(env_id: str) -> "type[Domain]":
     return cast("type[Domain]", getattr(importlib.import_module(module), name))
 
 
+def compatibility(env_id: str) -> dict[str, str]:
+    """Every protocol by name -> "" if the environment can be played in it, else the reason why not."""
+    from tir_gym.core.domain import misfit
+    from tir_gym.protocols import PROTOCOLS
+
+    domain = domain_of(env_id)
+    return {name: misfit(domain, protocol) for name, protocol in PROTOCOLS.items()}
+
+
 def make_setting(
     env_id: str,
     *,
@@ -61,6 +70,7 @@ def make_setting(
     max_virtual_s: float = 3600.0,
     max_chars: int = 200_000,
     void_ends: bool = False,
+    system_prompt: str | None = None,
     rewards: "Rewards | None" = None,
     **options: Any,
 ) -> "Setting":
@@ -71,14 +81,17 @@ def make_setting(
     from tir_gym.core.domain import Budget, Setting
     from tir_gym.core.task import TaskSet
     from tir_gym.core.verify import Rewards
+    from tir_gym.protocols import Program
     from tir_gym.protocols import protocol as find_protocol
     from tir_gym.rewards import RewardProgram
+    from tir_gym.tools.program import ProgramToolkit
 
     _require("tasks", tasks, str, TaskSet)
     _require("difficulty", difficulty, int)
     _require("rewards", rewards, Rewards)
     _require("void_ends", void_ends, bool)
     _require("max_chars", max_chars, int)
+    _require("system_prompt", system_prompt, str)
     domain_class = domain_of(env_id)
     known = [item.name for item in fields(cast(Any, domain_class))]
     if unknown := set(options) - set(known):
@@ -96,17 +109,21 @@ def make_setting(
         "max_virtual_s": (max_virtual_s, 3600.0),
         "max_chars": (max_chars, 200_000),
         "void_ends": (void_ends, False),
+        "system_prompt": (system_prompt, None),
     }
     changed = {name: value for name, (value, default) in given.items() if value != default}
+    syntax = find_protocol(protocol, protocol_mode)
     return Setting(
         env_id=env_id,
         domain=domain,
         tasks=domain.tasks(tasks, split, difficulty) if tasks is None or isinstance(tasks, str) else tasks,
-        protocol=find_protocol(protocol, protocol_mode),
+        protocol=syntax,
         rewards=RewardProgram() if rewards is None else rewards,
         budget=Budget(turns=max_turns, calls=max_calls, virtual_s=max_virtual_s),
         max_chars=max_chars,
         void_ends=void_ends,
+        system_prompt=system_prompt,
+        equip=ProgramToolkit if isinstance(syntax, Program) else None,
         options={
             name: v if isinstance(v, str | int | float) else repr(v) for name, v in {**changed, **options}.items()
         },
@@ -143,7 +160,7 @@ def _executor_for(setting: "Setting", executor: "Executor | None") -> "Executor 
     from tir_gym.core.interfaces import Executor
 
     _require("executor", executor, Executor)
-    return executor or (default_executor() if setting.domain.runs_code else None)
+    return executor or (default_executor() if setting.runs_code else None)
 
 
 def make_env(

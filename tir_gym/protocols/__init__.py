@@ -7,12 +7,13 @@ from types import MappingProxyType
 from tir_gym.core.interfaces import Protocol
 from tir_gym.protocols.fenced import Fenced
 from tir_gym.protocols.openai import OpenAI
+from tir_gym.protocols.program import Program
 from tir_gym.protocols.reading import Mode, Syntax
 from tir_gym.protocols.xml import Xml
 
-__all__ = ["PROTOCOLS", "Fenced", "Mode", "OpenAI", "Syntax", "Xml", "protocol"]
+__all__ = ["PROTOCOLS", "Fenced", "Mode", "OpenAI", "Program", "Syntax", "Xml", "protocol"]
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({p.name: p for p in (Xml(), OpenAI(), Fenced())})
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({p.name: p for p in (Xml(), OpenAI(), Fenced(), Program())})
 """The lenient instance of each protocol by its name."""
 
 

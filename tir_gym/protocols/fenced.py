@@ -13,7 +13,7 @@ else closes it, so a longer fence holds code that has fences. Blocks in other la
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import NotExpressible, ShownResult, ToolSpec
@@ -40,11 +40,11 @@ class Fenced(TextSyntax):
     """
 
     name = "fenced"
-    stop_strings = ("```output", "<interpreter>")
+    stop_strings: ClassVar[tuple[str, ...]] = ("```output", "<interpreter>")
 
     def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
         """One completion as an action; with `peer`, text without block or box is a message."""
-        reading = _FencedReading(str(text), self.mode)
+        reading = FencedReading(str(text), self.mode)
         reading.read(cut, peer)
         return reading.action()
 
@@ -60,7 +60,7 @@ class Fenced(TextSyntax):
             call = action.calls[0]
             if len(action.calls) > 1 or call.name != TOOL or set(call.arguments) != {ARGUMENT}:
                 raise NotExpressible(self.name, "calls", "a turn is one call of python(code)")
-            said = _block("python", str(call.arguments[ARGUMENT]))
+            said = block("python", str(call.arguments[ARGUMENT]))
         return f"{action.thought}\n{said}" if action.thought else said
 
     def supports(self, tools: Sequence[ToolSpec]) -> str:
@@ -76,7 +76,7 @@ class Fenced(TextSyntax):
         if tools:
             lines += [
                 "To run code, end your turn with one block:",
-                _block("python", "total = sum(range(10))\nprint(total)"),
+                block("python", "total = sum(range(10))\nprint(total)"),
                 "You get what it prints in an output block and go on.",
             ]
         if peer:
@@ -92,34 +92,34 @@ class Fenced(TextSyntax):
 
     def render_feedback(self, text: str) -> str:
         """A feedback block."""
-        return _block("feedback", _neutral(text))
+        return block("feedback", _neutral(text))
 
 
-class _FencedReading(Reading):
+class FencedReading(Reading):
     """One completion being read."""
 
     __slots__ = ()
 
     def read(self, cut: bool, peer: bool) -> None:
-        code, closing, prose = self._blocks()
+        code, closing, prose = self.blocks()
         limit = code.start if code else len(self.text)
         unclosed = self._answer(prose, code is None) if "\\boxed{" in self.text[:limit] else -1
         if self.answer is not None:
             return
         if code:
-            self._call(code, closing, cut)
+            self.call(code, closing, cut)
         elif unclosed >= 0:
             self.attempted = True
-            self._think(limit)
+            self.think(limit)
             self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", unclosed, limit)
         elif peer and self.text and not self.text.isspace():
             self.attempted = True
             self.message = self.text
             self.span(Part.MESSAGE, 0, limit)
         else:
-            self._think(limit)
+            self.think(limit)
 
-    def _blocks(self) -> tuple["_Fence | None", "_Fence | None", list[tuple[int, int]]]:
+    def blocks(self) -> tuple["_Fence | None", "_Fence | None", list[tuple[int, int]]]:
         """The fence that opens the first code block and the one that closes it, and where prose stands before it."""
         code: _Fence | None = None
         other: _Fence | None = None
@@ -169,7 +169,7 @@ class _FencedReading(Reading):
             return -1 if empty else max(opened, default=-1)
         start, end = boxes[-1]
         self.attempted = True
-        self._think(start)
+        self.think(start)
         self.span(Part.ANSWER, start, end)
         self.answer = self.text[start + len("\\boxed{") : end - 1]
         self.tail(end)
@@ -177,17 +177,17 @@ class _FencedReading(Reading):
             self.fault(ParseErrorType.DUPLICATE_ANSWER, "there are several boxes; the last counts", start, end)
         return -1
 
-    def _think(self, end: int) -> None:
+    def think(self, end: int) -> None:
         """Everything before `end` is thought, but for one new line that is layout."""
         thought = self.text[:end].removesuffix("\n")
         if thought:
             self.thoughts.append(thought)
             self.span(Part.THOUGHT, 0, len(thought))
 
-    def _call(self, opening: "_Fence", closing: "_Fence | None", cut: bool) -> None:
+    def call(self, opening: "_Fence", closing: "_Fence | None", cut: bool) -> None:
         text, start = self.text, opening.start
         self.attempted = True
-        self._think(start)
+        self.think(start)
         if opening.ticks:
             body = min(opening.end + 1, len(text))
             stop = max(body, closing.start - 1) if closing else -1
@@ -210,10 +210,13 @@ class _FencedReading(Reading):
             self.fault(ParseErrorType.BAD_ACTION, "write a code block's fence as a line ```python", start, body)
         code = text[body:stop]
         self.calls.append(ToolCall(TOOL, {ARGUMENT: code if opening.ticks else _without_fence(code)}))
-        tail = self.tail(end)
+        self.after(self.tail(end), end)
+
+    def after(self, tail: str, end: int) -> None:
+        """What follows the call, from `end` on."""
         if (box := tail.find("\\boxed{")) >= 0:
             message = "an answer cannot come with code whose result you have not seen"
-            self.error(ParseErrorType.ANSWER_WITH_CALL, message, end + box, len(text))
+            self.error(ParseErrorType.ANSWER_WITH_CALL, message, end + box, len(self.text))
 
 
 class _Fence(NamedTuple):
@@ -243,11 +246,11 @@ def _without_fence(code: str) -> str:
     return code.strip("\n")
 
 
-def _block(language: str, text: str) -> str:
+def block(language: str, text: str) -> str:
     fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0)) if "```" in text else "```"
     return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _result(result: ShownResult) -> str:
     text = _neutral(result.text)
-    return _block("output", f"[error: {label(result.error)}]\n{text}" if result.error else text)
+    return block("output", f"[error: {label(result.error)}]\n{text}" if result.error else text)

@@ -1,5 +1,6 @@
 """What the protocols share: the account of one completion as it is read, and the frame of a two-way syntax."""
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -9,6 +10,18 @@ from tir_gym.core.interfaces import NotExpressible, Protocol
 from tir_gym.protocols.json_args import BadJson
 
 Mode = Literal["strict", "lenient", "paper"]
+_NUMBER = re.compile(r"[0-9.eE+-]{1,32}")
+
+
+def probability(digits: str, scale: float = 1.0) -> float | None:
+    """A number from 0 to `scale`, divided by it; None for any other text."""
+    if not _NUMBER.fullmatch(digits):
+        return None
+    try:
+        value = float(digits) / scale
+    except ValueError:
+        return None
+    return value if 0.0 <= value <= 1.0 else None
 
 
 class Reading:

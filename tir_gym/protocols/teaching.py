@@ -15,6 +15,29 @@ def tool_list(tools: Sequence[ToolSpec]) -> str:
     return "\n".join(f"- {tool.name}: {tool.description}\n  arguments: {encode(tool.parameters)}" for tool in tools)
 
 
+def signature(tool: ToolSpec) -> str:
+    """The tool as the head of a Python function, from the JSON schema of its arguments."""
+    properties: dict[str, Any] = tool.parameters.get("properties", {})
+    required = set(tool.parameters.get("required", ()))
+    shown = []
+    for name in tool.parameter_names:
+        schema = properties.get(name, {})
+        default = "" if name in required else f" = {schema.get('default')!r}"
+        shown.append(f"{name}: {_type(schema)}{default}")
+    return f"{tool.name}({', '.join(shown)})"
+
+
+_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None", "object": "dict"}
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if kinds := schema.get("anyOf"):
+        return " | ".join(map(_type, kinds))
+    if schema.get("type") == "array":
+        return f"list[{_type(schema.get('items', {}))}]"
+    return _TYPES.get(str(schema.get("type")), "Any")
+
+
 def sample_call(tools: Sequence[ToolSpec]) -> ToolCall:
     """A call of the first tool that needs arguments, or of the first, with arguments filled in by their schemas."""
     tool = next((tool for tool in tools if tool.parameters.get("required")), tools[0])

@@ -24,7 +24,7 @@ from typing import Any
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import ShownResult, ToolSpec
 from tir_gym.protocols.json_args import BadJson, decode, encode
-from tir_gym.protocols.reading import Reading
+from tir_gym.protocols.reading import Reading, probability
 from tir_gym.protocols.teaching import sample_call, tool_list
 from tir_gym.protocols.text_syntax import TextSyntax
 from tir_gym.protocols.untrusted import label, neutralizer
@@ -37,7 +37,6 @@ _ARG = re.compile(r'\s*+<arg name="([^"<>]+)"( type="json")?>')
 _NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 _CLOSING = re.compile(rf"<(\\*+)(?=/(?:{'|'.join(_TAGS)})>)")
 _ESCAPED = re.compile(rf"<\\(?=\\*+/(?:{'|'.join(_TAGS)})>)")
-_NUMBER = re.compile(r"[0-9.eE+-]{1,32}")
 _neutral = neutralizer(_TAGS)
 
 
@@ -185,12 +184,12 @@ class _XmlReading(Reading):
 
     def _confidence(self, start: int, end: int) -> None:
         said = self.text[start:end].strip()
-        value = _number(said)
+        value = probability(said)
         if self.confidence is not None:
             self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence is given twice; the first counts", start, end)
         elif value is not None:
             self.confidence = value
-        elif not self.strict and said.endswith("%") and (value := _number(said[:-1], 100.0)) is not None:
+        elif not self.strict and said.endswith("%") and (value := probability(said[:-1], 100.0)) is not None:
             self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence in percent; write a number from 0 to 1", start, end)
             self.confidence = value
         else:
@@ -324,16 +323,6 @@ def _argument(name: str, value: Any) -> str:
     if isinstance(value, str):
         return f'<arg name="{name}">{_written(value)}</arg>'
     return f'<arg name="{name}" type="json">{_written(encode(value))}</arg>'
-
-
-def _number(digits: str, scale: float = 1.0) -> float | None:
-    if not _NUMBER.fullmatch(digits):
-        return None
-    try:
-        value = float(digits) / scale
-    except ValueError:
-        return None
-    return value if 0.0 <= value <= 1.0 else None
 
 
 def _result(result: ShownResult) -> str:

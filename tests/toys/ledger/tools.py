@@ -5,8 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tests.toys.ledger.world import Books, Transfer
-from tir_gym.core.tool import Output, Submit, ToolError, Toolkit, tool
-from tir_gym.core.transcript import TextPart
+from tir_gym.core.tool import Submit, ToolError, Toolkit, tool
 
 
 class LedgerToolkit(Toolkit):
@@ -24,14 +23,14 @@ class LedgerToolkit(Toolkit):
         return sorted(self._books.balances)
 
     @tool(kind="evidence", effect="read", latency_s=1.5, parallel_safe=True)
-    def balance(self, account: str) -> Output:
+    def balance(self, account: str) -> str:
         """Read the balance of an account.
 
         Args:
             account: Its name, as `list_accounts` gives it.
         """
         held = self._held(account)
-        return Output((TextPart(f"{account} holds {held} {self._currency}."),), held)
+        return f"{account} holds {held} {self._currency}."
 
     @tool(kind="action", effect="write", latency_s=2.0)
     def transfer(self, source: str, target: str, amount: Annotated[int, Field(gt=0)]) -> str:
