@@ -26,7 +26,7 @@ from tests.protocols.samples import (
 )
 from tir_gym.core.action import Action, Completion, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import NotExpressible, Protocol
-from tir_gym.protocols import PROTOCOLS, Fenced, OpenAI, Xml, protocol
+from tir_gym.protocols import PROTOCOLS, Fenced, Hermes, OpenAI, Xml, protocol
 
 
 def test_look_up_by_name_instance_and_mode() -> None:
@@ -201,6 +201,9 @@ def test_a_completion_is_read_as_its_text(p: Protocol) -> None:
 @every_protocol
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_an_empty_turn_is_void(p: Protocol, text: str) -> None:
+    if p == Hermes("paper"):
+        assert p.parse(text) == Action(answer=text)
+        return
     for peer in (False, True):
         action = p.parse(text, peer=peer)
         assert action.void

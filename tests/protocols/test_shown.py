@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocols.samples import HOSTILE, SEARCH, Spec, every_protocol, native, texts
+from tests.protocols.samples import HOSTILE, SEARCH, Spec, every_protocol, native, neutral_protocol, texts
 from tir_gym.core.action import Action, ToolCall
 from tir_gym.core.interfaces import Protocol, ShownResult
 from tir_gym.protocols import Fenced, OpenAI, Xml
 from tir_gym.protocols.json_args import encode
 
 
-@every_protocol
+@neutral_protocol
 @settings(max_examples=60, deadline=None)
 @given(text=texts, name=texts, error=st.sampled_from(["", "timeout"]))
 def test_results_and_feedback_are_never_actions(p: Protocol, text: str, name: str, error: str) -> None:

@@ -12,7 +12,7 @@ from tir_gym.drivers.env import ToolEnv
 from tir_gym.drivers.vector import ToolVectorEnv
 from tir_gym.envs.math_code.env import MathCode
 from tir_gym.envs.registration import default_executor, make_setting
-from tir_gym.tools.python import PythonToolkit
+from tir_gym.tools.python import PythonToolkit, name_errors
 
 
 class Calling(PythonToolkit):
@@ -132,3 +132,27 @@ def test_drivers_forks_and_replays_agree_on_calls_from_code(env):
     assert twin.episode.digest == digest
     assert twin.episode.toolkits["agent"].asked == [4, 1, 1]
     twin.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("undefined", True),
+        ("def f():\n    return undefined\nf()", True),
+        ("1 / 0", False),
+        ("print('NameError: no')", False),
+        ("raise ValueError('NameError')", False),
+        ("try:\n    undefined\nexcept NameError:\n    pass", False),
+        ("1 +", False),
+    ],
+)
+def test_a_call_keeps_in_one_bit_whether_it_said_that_a_name_was_missing(env, code, said):
+    run(env, code)
+    assert env.episode.calls[-1].facts["said_name_error"] is said
+    assert name_errors(env.episode.calls) == said
+
+
+def test_name_errors_are_counted_over_the_episode_and_calls_of_other_tools_are_none(env):
+    for code in ("missing", "triangle(3)", "missing", "1"):
+        run(env, code)
+    assert name_errors(env.episode.calls) == 2

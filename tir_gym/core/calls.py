@@ -171,6 +171,7 @@ class CallDesk:
     def take_on(self, actor: str, calls: Sequence[ToolCall]) -> None:
         """The calls of an actor's action; `launch` starts them."""
         self._actor = actor
+        self.toolkits[actor].begin_turn(self.tally.turns)
         self._calls = calls[: self.calls_left(actor) + UNLOGGED]
         self._started = 0
         self._group_end = self.clock

@@ -186,9 +186,11 @@ def same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which column (dotted for nested data) holds what; "" for none.
+    """Which column (dotted for nested data) holds what; "" for none, "*" for the whole row.
 
-    `read_answer` turns the answer column into gold, `read_plan` the plan column into a plan (None: a row has none).
+    The functions turn what a column holds into what the task needs: `read_prompt` into text, `read_difficulty` into a
+    number from 0 to 10, `read_answer` into the gold answer (or a `Gold`, where data belongs to it), `read_plan` into a
+    plan (None: a row has none). They raise `ValueError` for what they cannot read.
     """
 
     prompt: str
@@ -197,6 +199,8 @@ class Fields:
     difficulty: str = ""
     family: str = ""
     plan: str = ""
+    read_prompt: Callable[[Any], Any] = same
+    read_difficulty: Callable[[Any], Any] = same
     read_answer: Callable[[Any], Any] = same
     read_plan: Callable[[Any], Any] = same
 
@@ -238,7 +242,8 @@ class JsonlTasks(TaskSet):
     @property
     def fingerprint(self) -> str:
         """Hash of the file's tasks, gold included."""
-        return _hash(repr([(t.id, t.prompt, t.split, t.difficulty, t.family, t.gold.answer) for t in self._tasks]))
+        shown = [(t.id, t.prompt, t.split, t.difficulty, t.family, t.gold.answer, t.gold.data) for t in self._tasks]
+        return _hash(repr(shown))
 
     def __repr__(self) -> str:
         return f"JsonlTasks({self.name!r}, {str(self._path)!r}, split={self._split!r}, by_hash={self._by_hash})"
@@ -262,34 +267,49 @@ class JsonlTasks(TaskSet):
         return {task.id: task for task in self._tasks}
 
     def _make(self, number: int, row: Mapping[str, Any]) -> Task:
-        def column(path: str, read: Callable[[Any], Any]) -> Any:
-            value: Any = row
-            for step in path.split("."):
-                if not isinstance(value, Mapping) or step not in value:
-                    has = ", ".join(map(str, row))
-                    raise ValueError(f"{self._path}, row {number}: no column {path!r}; it has {has}")
-                value = value[step]
+        def column(path: str, *reads: Callable[[Any], Any]) -> Any:
             try:
-                return read(value)
+                value = _cell(row, path)
+                for read in reads:
+                    value = read(value)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                if isinstance(error, KeyError) and error.args and error.args[0] not in row:
+                    has = f"no column {error.args[0]!r}; it has {', '.join(map(str, row))}"
+                    raise ValueError(f"{self._path}, row {number}: {has} (`Fields` says which holds what)") from error
                 raise ValueError(f"{self._path}, row {number}, column {path!r}: {error}") from error
+            return value
 
         fields = self._fields
         return Task(
             id=f"{self.name}/{column(fields.id, _given) if fields.id else number}",
-            prompt=column(fields.prompt, _text),
+            prompt=column(fields.prompt, fields.read_prompt, _text),
             index=number,
             split=self._split,
-            difficulty=column(fields.difficulty, _level) if fields.difficulty else 0,
+            difficulty=column(fields.difficulty, fields.read_difficulty, _level) if fields.difficulty else 0,
             family=str(column(fields.family, _given)) if fields.family else self.name,
-            gold=Gold(
-                answer=column(fields.answer, lambda value: _given(fields.read_answer(_given(value)))),
-                plan=column(fields.plan, fields.read_plan) if fields.plan else None,
+            gold=_gold(
+                column(fields.answer, _given, fields.read_answer, _given),
+                column(fields.plan, fields.read_plan) if fields.plan else None,
             ),
         )
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in vars(self).items() if k not in ("_tasks", "_by_id")}
+
+
+def _cell(row: Mapping[str, Any], path: str) -> Any:
+    """What stands in a column, which may be nested. Raises `KeyError(path)` where there is none."""
+    value: Any = row
+    for step in () if path == "*" else path.split("."):
+        if not isinstance(value, Mapping) or step not in value:
+            raise KeyError(path)
+        value = value[step]
+    return value
+
+
+def _gold(answer: Any, plan: Any) -> Gold:
+    gold = answer if isinstance(answer, Gold) else Gold(answer)
+    return gold if plan is None else replace(gold, plan=plan)
 
 
 def _given(value: Any) -> Any:

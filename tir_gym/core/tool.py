@@ -297,6 +297,9 @@ class Toolkit:
         found = self._lookup(name)
         return found is not None and found.parallel_safe
 
+    def begin_turn(self, turn: int) -> None:
+        """Told before the calls of each turn of its actor; `turn` counts from 1. For limits by the turn."""
+
     def _lookup(self, name: str) -> Tool | None:
         return None if name in self._withheld else self._tools.get(name)
 

@@ -29,27 +29,42 @@ _PARTS = {
 }
 
 
-_VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421, 0x9B: 0x2421}
-"""Control characters as symbols of the same width: a policy must not drive the reader's terminal."""
+_VISIBLE = {
+    **{code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"},
+    **dict.fromkeys(range(0x7F, 0xA0), 0x2421),
+    **dict.fromkeys((0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD),
+}
+"""Control characters (also those that turn the direction of writing) as symbols, one for one: a policy must not
+drive the reader's terminal."""
 
 
 def render_ansi(episode: Episode, width: int = 100) -> str:
     """The whole transcript and how it ended, as text with ANSI colours."""
     out = io.StringIO()
-    _print(Console(file=out, force_terminal=True, width=width), episode, episode.transcript)
+    console = Console(file=out, force_terminal=True, width=width)
+    print_entries(console, episode, episode.transcript)
+    print_end(console, episode)
     return out.getvalue()
 
 
 def render_human(episode: Episode, shown: int) -> int:
     """Print the entries from number `shown` on; returns how many there are."""
-    _print(Console(), episode, list(episode.transcript)[shown:])
+    console = Console()
+    print_entries(console, episode, list(episode.transcript)[shown:])
+    print_end(console, episode)
     return len(episode.transcript)
 
 
-def _print(console: Console, episode: Episode, entries: Iterable[Entry]) -> None:
+def visible(text: str) -> str:
+    """The text with control characters as symbols, of the same length."""
+    return text.translate(_VISIBLE)
+
+
+def print_entries(console: Console, episode: Episode, entries: Iterable[Entry]) -> None:
+    """Print transcript entries in frames, coloured by who wrote what."""
     for entry in entries:
         colour = _COLOURS[entry.source]
-        body = Text(entry.text.translate(_VISIBLE))
+        body = Text(visible(entry.text))
         for span in entry.spans:
             if style := _PARTS.get(span.part):
                 body.stylize(style, span.start, span.end)
@@ -57,8 +72,13 @@ def _print(console: Console, episode: Episode, entries: Iterable[Entry]) -> None
             body.append(f"\n[image {image.id}, {image.pixels.shape[1]}x{image.pixels.shape[0]}]")
         title = entry.source.value if entry.source.value == entry.actor else f"{entry.source.value} ({entry.actor})"
         if entry.call >= 0:
-            title = f"tool {episode.calls[entry.call].tool}"
-        console.print(Panel(body, title=title, title_align="left", border_style=colour))
+            title = f"tool {visible(episode.calls[entry.call].tool)}"
+        console.print(Panel(body, title=Text(title), title_align="left", border_style=colour))
+
+
+def print_end(console: Console, episode: Episode) -> None:
+    """Print how the episode ended, if it has."""
     if episode.outcome:
         verdict = "not judged" if episode.score is None else f"score {episode.score.value:g}"
-        console.print(Text(f"{episode.outcome.value}: {verdict} ({episode.ended_by or episode.failure})", style="bold"))
+        why = visible(episode.failure or episode.ended_by)
+        console.print(Text(f"{episode.outcome.value}: {verdict} ({why})", style="bold"))

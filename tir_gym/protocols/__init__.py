@@ -5,15 +5,52 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tir_gym.core.interfaces import Protocol
+from tir_gym.protocols.deepagent import DeepAgent
 from tir_gym.protocols.fenced import Fenced
+from tir_gym.protocols.hermes import Hermes
 from tir_gym.protocols.openai import OpenAI
 from tir_gym.protocols.program import Program
+from tir_gym.protocols.react import ReAct
 from tir_gym.protocols.reading import Mode, Syntax
+from tir_gym.protocols.search_r1 import SearchR1
+from tir_gym.protocols.tool_star import ToolStar
+from tir_gym.protocols.toolrl import ToolRL
 from tir_gym.protocols.xml import Xml
 
-__all__ = ["PROTOCOLS", "Fenced", "Mode", "OpenAI", "Program", "Syntax", "Xml", "protocol"]
+__all__ = [
+    "PROTOCOLS",
+    "DeepAgent",
+    "Fenced",
+    "Hermes",
+    "Mode",
+    "OpenAI",
+    "Program",
+    "ReAct",
+    "SearchR1",
+    "Syntax",
+    "ToolRL",
+    "ToolStar",
+    "Xml",
+    "protocol",
+]
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({p.name: p for p in (Xml(), OpenAI(), Fenced(), Program())})
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        p.name: p
+        for p in (
+            Xml(),
+            OpenAI(),
+            Fenced(),
+            Program(),
+            SearchR1(),
+            ToolStar(),
+            DeepAgent(),
+            Hermes(),
+            ToolRL(),
+            ReAct(),
+        )
+    }
+)
 """The lenient instance of each protocol by its name."""
 
 

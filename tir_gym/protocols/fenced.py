@@ -8,6 +8,10 @@ block and box the turn is a message where there is a peer, else void.
 
 Blocks are those of CommonMark: a line of three or more back ticks opens one, a line of at least as many and nothing
 else closes it, so a longer fence holds code that has fences. Blocks in other languages are thought.
+
+In `paper` mode this is SimpleTIR: the first ```` ``` ````, ```` ```py ```` or ```` ```python ```` with a new line after
+it, wherever it stands, opens the code, the next ```` ``` ```` that begins a line closes it, and a box before the code
+wins over the code. Results come as `Code execution result: ...`.
 """
 
 import re
@@ -17,6 +21,7 @@ from typing import ClassVar, NamedTuple
 
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import NotExpressible, ShownResult, ToolSpec
+from tir_gym.protocols.boxes import BOX, content_of, find_boxes
 from tir_gym.protocols.reading import Reading
 from tir_gym.protocols.teaching import tool_list
 from tir_gym.protocols.text_syntax import TextSyntax
@@ -25,9 +30,10 @@ from tir_gym.protocols.untrusted import label, neutralizer
 TOOL, ARGUMENT = "python", "code"
 _FENCE = re.compile(r"`(?<!``)(``+)([^`\n]*+)$|<code>", re.MULTILINE)
 _LANGUAGES = frozenset({"python", "py"})
-_BRACE = re.compile(r"(\\boxed\{)|\\.|([{}])", re.DOTALL)
 _TICKS = re.compile(r"`{3,}+")
 _RETOOL_INNER = re.compile(r"\s*+(`{3,}+)(?:python|py)?[ \t\r]*+\n")
+_PUBLISHED_FENCE = re.compile(r"```(?:py|python)?\n")
+_PUBLISHED_CHARS = 512
 _neutral = neutralizer(("code", "interpreter"))
 
 
@@ -41,11 +47,32 @@ class Fenced(TextSyntax):
 
     name = "fenced"
     stop_strings: ClassVar[tuple[str, ...]] = ("```output", "<interpreter>")
+    source = "ltzheng/SimpleTIR@3a07892 recipe/simpletir/agent_utils.py"
+    quirks: ClassVar[tuple[str, ...]] = (
+        "A fence opens code anywhere, inside a line and after more than three back ticks too.",
+        "The closing fence of a block in another language opens code, if a fence follows.",
+        "A block with nothing in it is not closed by its fence.",
+        "Code without a closing fence is passed over, so an engine must keep it in the text.",
+        "A box before the code ends the episode; the published rollout runs the code as well before it ends.",
+        "A box in the code or in what it prints ends the published rollout; here the code runs and nothing ends.",
+        "final_answer(), which the published sandbox adds to the code, is not defined.",
+        "A turn with neither code nor box ends the published rollout; here that is for void_ends to say.",
+        "Where there is another party, a turn without code and box is said to it; the published loop has none.",
+        "An unclosed box ends the episode as an empty answer and a format error.",
+        "Of boxes the last with balanced braces counts; the published scorer was not read.",
+        "A result is cut in its middle to 512 characters, and to its last line where the code failed.",
+        "Code that prints nothing is answered by nothing, and a faulty turn by a new line.",
+        "Results are not neutralised: one can hold a box or code.",
+        "The prompt says what the published one says, in other words.",
+    )
 
     def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
         """One completion as an action; with `peer`, text without block or box is a message."""
         reading = FencedReading(str(text), self.mode)
-        reading.read(cut, peer)
+        if self.mode == "paper":
+            reading.read_as_published(cut, peer)
+        else:
+            reading.read(cut, peer)
         return reading.action()
 
     def _write(self, action: Action) -> str:
@@ -55,12 +82,13 @@ class Fenced(TextSyntax):
         if action.message is not None:
             return action.message
         if action.answer is not None:
-            said = f"\\boxed{{{action.answer}}}"
+            said = f"{BOX}{action.answer}}}"
         else:
             call = action.calls[0]
             if len(action.calls) > 1 or call.name != TOOL or set(call.arguments) != {ARGUMENT}:
                 raise NotExpressible(self.name, "calls", "a turn is one call of python(code)")
-            said = block("python", str(call.arguments[ARGUMENT]))
+            code = str(call.arguments[ARGUMENT])
+            said = f"```python\n{code}\n```" if self.mode == "paper" else block("python", code)
         return f"{action.thought}\n{said}" if action.thought else said
 
     def supports(self, tools: Sequence[ToolSpec]) -> str:
@@ -87,12 +115,14 @@ class Fenced(TextSyntax):
         return "\n".join(lines)
 
     def render_results(self, results: Sequence[ShownResult]) -> str:
-        """An output block a call, whose fence is longer than any in the result."""
+        """An output block a call, whose fence is longer than any in the result; in paper mode a line of plain text."""
+        if self.mode == "paper":
+            return "".join([_published_result(result) for result in results])
         return "\n".join([_result(result) for result in results])
 
     def render_feedback(self, text: str) -> str:
-        """A feedback block."""
-        return block("feedback", _neutral(text))
+        """A feedback block; in paper mode a new line, whatever the text."""
+        return "\n" if self.mode == "paper" else block("feedback", _neutral(text))
 
 
 class FencedReading(Reading):
@@ -101,9 +131,10 @@ class FencedReading(Reading):
     __slots__ = ()
 
     def read(self, cut: bool, peer: bool) -> None:
+        """Read by the grammar."""
         code, closing, prose = self.blocks()
         limit = code.start if code else len(self.text)
-        unclosed = self._answer(prose, code is None) if "\\boxed{" in self.text[:limit] else -1
+        unclosed = self._answer(prose, code is None) if BOX in self.text[:limit] else -1
         if self.answer is not None:
             return
         if code:
@@ -112,12 +143,17 @@ class FencedReading(Reading):
             self.attempted = True
             self.think(limit)
             self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", unclosed, limit)
-        elif peer and self.text and not self.text.isspace():
+        else:
+            self.speak(peer)
+
+    def speak(self, peer: bool) -> None:
+        """Text without an action is a message where there is a peer."""
+        if peer and self.text and not self.text.isspace():
             self.attempted = True
             self.message = self.text
-            self.span(Part.MESSAGE, 0, limit)
+            self.span(Part.MESSAGE, 0, len(self.text))
         else:
-            self.think(limit)
+            self.think(len(self.text))
 
     def blocks(self) -> tuple["_Fence | None", "_Fence | None", list[tuple[int, int]]]:
         """The fence that opens the first code block and the one that closes it, and where prose stands before it."""
@@ -152,30 +188,54 @@ class FencedReading(Reading):
 
     def _answer(self, prose: list[tuple[int, int]], may_be_empty: bool) -> int:
         """Take the last complete box; returns where the last incomplete one begins if there is no other, or -1."""
-        boxes: list[tuple[int, int]] = []
-        empty: list[tuple[int, int]] = []
-        opened: list[int] = []
-        for start, end in prose:
-            for brace in _BRACE.finditer(self.text, start, end):
-                if brace[1]:
-                    opened.append(brace.start())
-                elif brace[2] == "{":
-                    opened.append(-1)
-                elif brace[2] and opened and (begun := opened.pop()) >= 0:
-                    filled = brace.start() > begun + len("\\boxed{")
-                    (boxes if filled else empty).append((begun, brace.end()))
-        boxes = boxes or (empty if may_be_empty else [])
+        found, unclosed = find_boxes(self.text, prose)
+        filled = [box for box in found if content_of(self.text, box)]
+        boxes = filled or (found if may_be_empty else [])
         if not boxes:
-            return -1 if empty else max(opened, default=-1)
+            return -1 if found else unclosed
         start, end = boxes[-1]
         self.attempted = True
         self.think(start)
         self.span(Part.ANSWER, start, end)
-        self.answer = self.text[start + len("\\boxed{") : end - 1]
+        self.answer = content_of(self.text, boxes[-1])
         self.tail(end)
-        if any(b <= start and self.text[a + len("\\boxed{") : b - 1] != self.answer for a, b in boxes[:-1]):
+        if any(box[1] <= start and content_of(self.text, box) != self.answer for box in boxes[:-1]):
             self.fault(ParseErrorType.DUPLICATE_ANSWER, "there are several boxes; the last counts", start, end)
         return -1
+
+    def read_as_published(self, cut: bool, peer: bool) -> None:
+        """The first code block, or a box before it."""
+        text = self.text
+        opening = _PUBLISHED_FENCE.search(text)
+        stop = text.find("\n```", opening.end()) if opening else -1
+        limit = opening.start() if opening and stop >= 0 else len(text)
+        if BOX in text[:limit]:
+            self._answer_as_published(limit)
+        elif opening and stop >= 0:
+            self.attempted = True
+            end = stop + len("\n```")
+            self.think(limit)
+            self.span(Part.CALL, limit, end)
+            self.calls.append(ToolCall(TOOL, {ARGUMENT: text[opening.end() : stop].strip()}))
+            self.tail(end)
+        elif cut and opening:
+            self.attempted = True
+            self.think(opening.start())
+            message = "the code block is not closed; it did not run"
+            self.error(ParseErrorType.CUT_CALL, message, opening.start(), limit)
+        else:
+            self.speak(peer)
+
+    def _answer_as_published(self, limit: int) -> None:
+        if self._answer([(0, limit)], True) < 0:
+            self.repairs.clear()
+            return
+        self.attempted = True
+        self.answer = ""
+        start = self.text.index(BOX)
+        self.think(start)
+        self.span(Part.ANSWER, start, len(self.text))
+        self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", start, limit)
 
     def think(self, end: int) -> None:
         """Everything before `end` is thought, but for one new line that is layout."""
@@ -185,6 +245,7 @@ class FencedReading(Reading):
             self.span(Part.THOUGHT, 0, len(thought))
 
     def call(self, opening: "_Fence", closing: "_Fence | None", cut: bool) -> None:
+        """Make a call of the code between two fences."""
         text, start = self.text, opening.start
         self.attempted = True
         self.think(start)
@@ -214,7 +275,7 @@ class FencedReading(Reading):
 
     def after(self, tail: str, end: int) -> None:
         """What follows the call, from `end` on."""
-        if (box := tail.find("\\boxed{")) >= 0:
+        if (box := tail.find(BOX)) >= 0:
             message = "an answer cannot come with code whose result you have not seen"
             self.error(ParseErrorType.ANSWER_WITH_CALL, message, end + box, len(self.text))
 
@@ -247,6 +308,7 @@ def _without_fence(code: str) -> str:
 
 
 def block(language: str, text: str) -> str:
+    """A fenced block whose fence is longer than any run of back ticks in the text."""
     fence = "`" * max(3, 1 + max(map(len, _TICKS.findall(text)), default=0)) if "```" in text else "```"
     return f"{fence}{language}\n{text}\n{fence}"
 
@@ -254,3 +316,12 @@ def block(language: str, text: str) -> str:
 def _result(result: ShownResult) -> str:
     text = _neutral(result.text)
     return block("output", f"[error: {label(result.error)}]\n{text}" if result.error else text)
+
+
+def _published_result(result: ShownResult) -> str:
+    text = "\n".join(result.text.splitlines()[-1:]) if result.error else result.text
+    if len(text) > _PUBLISHED_CHARS:
+        half = _PUBLISHED_CHARS // 2
+        note = f"\n..._This content has been truncated to stay below {_PUBLISHED_CHARS} characters_...\n"
+        text = text[:half] + note + text[-half:]
+    return f"\nCode execution result: {text}\n" if text else ""

@@ -41,7 +41,9 @@ def _constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_int, parse_float=_float, parse_constant=_constant)
+_REPEATING = json.JSONDecoder(parse_int=_int, parse_float=_float, parse_constant=_constant)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_SPACED = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _SPACE = r"[ \t\n\r]*+"
 _KEY = rf'("[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*"){_SPACE}:{_SPACE}'
 _FIRST_KEY = re.compile(rf"{_SPACE}\{{{_SPACE}{_KEY}")
@@ -53,16 +55,19 @@ _STRUCTURE = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*"?|[\[{]|[\]}]', re.DOTALL)
 # No possessive group above: Python before 3.11.5 matches those wrongly (cpython issue 106052).
 
 
-def encode(value: Any) -> str:
-    """Compact JSON, characters beyond ASCII as they are. Raises `BadJson` for what is not JSON data."""
+def encode(value: Any, *, spaced: bool = False) -> str:
+    """Compact JSON, characters beyond ASCII as they are. Raises `BadJson` for what is not JSON data.
+
+    `spaced`: with a space after commas and colons, as the chat templates of models write it.
+    """
     try:
-        return _ENCODER.encode(value)
+        return (_SPACED if spaced else _ENCODER).encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise BadJson(str(error)) from None
 
 
-def decode(text: str) -> Any:
-    """The value of a JSON text.
+def decode(text: str, *, repeats: bool = False) -> Any:
+    """The value of a JSON text. With `repeats`, of a key given twice the last value counts, as in Python.
 
     Raises `BadJson` also where Python is more generous than the standard or the result could not be used: NaN and
     infinities, keys given twice, escaped unpaired surrogates, nesting beyond `MAX_DEPTH`, integers beyond
@@ -70,7 +75,7 @@ def decode(text: str) -> Any:
     """
     _refuse_deep(text)
     try:
-        value = _DECODER.decode(text)
+        value = (_REPEATING if repeats else _DECODER).decode(text)
     except (ValueError, RecursionError) as error:
         raise _explained(error) from None
     _refuse_half_pairs(text)

@@ -185,14 +185,14 @@ class _MessageReading(Reading):
         acts = "tool_calls" in members and members["tool_calls"].value not in (None, [])
         for key, (value, start, stop) in members.items():
             if key == "content":
-                self._content(value, start, stop, acts, peer)
+                self._content(value, start, stop, acts, cut, peer)
             elif key in {"reasoning_content", "reasoning"}:
                 if isinstance(value, str) and value:
                     self._think(value, start, stop)
             elif key == "tool_calls" and acts:
                 self._calls(value, start, stop, cut)
 
-    def _content(self, value: Any, start: int, end: int, acts: bool, peer: bool) -> None:
+    def _content(self, value: Any, start: int, end: int, acts: bool, cut: bool, peer: bool) -> None:
         text = text_of_content(value)
         if text is None:
             self.attempted = True
@@ -200,6 +200,10 @@ class _MessageReading(Reading):
         elif acts:
             if text:
                 self._think(text, start, end)
+        elif cut and text:
+            self.attempted = True
+            self.error(ParseErrorType.UNCLOSED_TAG, "the completion was cut before its end", start, end)
+            self._think(text, start, end)
         elif value is not None:
             self._say(text, start, end, peer)
 

@@ -38,6 +38,8 @@ class Program(Fenced):
 
     name = "python"
     stop_strings = ("```output",)
+    source = ""
+    quirks = ()
 
     def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
         """One completion as an action; with `peer`, text without a block is a message."""
@@ -121,12 +123,8 @@ class _ProgramReading(FencedReading):
         if code:
             self.call(code, closing, cut)
             self._take_literal()
-        elif peer and self.text and not self.text.isspace():
-            self.attempted = True
-            self.message = self.text
-            self.span(Part.MESSAGE, 0, len(self.text))
         else:
-            self.think(len(self.text))
+            self.speak(peer)
 
     def after(self, tail: str, end: int) -> None:
         """Text after the program means nothing."""

@@ -70,6 +70,20 @@ class Reading:
         self.span(Part.TAIL, start, len(self.text))
         return rest
 
+    def take_confidence(self, start: int, end: int) -> None:
+        """Read the confidence that stands at [start, end)."""
+        said = self.text[start:end].strip()
+        value = probability(said)
+        if self.confidence is not None:
+            self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence is given twice; the first counts", start, end)
+        elif value is not None:
+            self.confidence = value
+        elif not self.strict and said.endswith("%") and (value := probability(said[:-1], 100.0)) is not None:
+            self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence in percent; write a number from 0 to 1", start, end)
+            self.confidence = value
+        else:
+            self.error(ParseErrorType.BAD_CONFIDENCE, "confidence is not a number from 0 to 1", start, end)
+
     def action(self) -> Action:
         """The finished action; `no_action` is its error where nothing was even tried."""
         if not self.attempted:

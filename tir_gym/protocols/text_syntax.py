@@ -22,11 +22,12 @@ class TextSyntax(Syntax):
 
         `reasoning_content` goes before the thought; `raw` and `spans` are those of the content alone.
         """
+        native = OpenAI("strict" if self.mode == "strict" else "lenient")
         if not isinstance(message, Mapping) or _is_native(message):
-            return OpenAI(self.mode).from_message(message, peer=peer)
+            return native.from_message(message, peer=peer)
         text = text_of_content(message.get("content"))
         if text is None:
-            return OpenAI(self.mode).from_message(message, peer=peer)
+            return native.from_message(message, peer=peer)
         action = self.parse(text, peer=peer)
         reasoning = reasoning_of(message)
         return replace(action, thought="\n".join(filter(None, (reasoning, action.thought)))) if reasoning else action

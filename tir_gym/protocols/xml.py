@@ -24,7 +24,7 @@ from typing import Any
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import ShownResult, ToolSpec
 from tir_gym.protocols.json_args import BadJson, decode, encode
-from tir_gym.protocols.reading import Reading, probability
+from tir_gym.protocols.reading import Reading
 from tir_gym.protocols.teaching import sample_call, tool_list
 from tir_gym.protocols.text_syntax import TextSyntax
 from tir_gym.protocols.untrusted import label, neutralizer
@@ -178,22 +178,9 @@ class _XmlReading(Reading):
             closing = end = len(self.text)
             self.error(ParseErrorType.UNCLOSED_TAG, "<confidence> has no </confidence>", opening.start(), end)
         else:
-            self._confidence(opening.end(), closing)
+            self.take_confidence(opening.end(), closing)
         self.span(Part.CONFIDENCE, opening.start(), end)
         return end
-
-    def _confidence(self, start: int, end: int) -> None:
-        said = self.text[start:end].strip()
-        value = probability(said)
-        if self.confidence is not None:
-            self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence is given twice; the first counts", start, end)
-        elif value is not None:
-            self.confidence = value
-        elif not self.strict and said.endswith("%") and (value := probability(said[:-1], 100.0)) is not None:
-            self.fault(ParseErrorType.BAD_CONFIDENCE, "confidence in percent; write a number from 0 to 1", start, end)
-            self.confidence = value
-        else:
-            self.error(ParseErrorType.BAD_CONFIDENCE, "confidence is not a number from 0 to 1", start, end)
 
     def _act(self, opening: re.Match[str], cut: bool) -> None:
         self.attempted = True
@@ -203,7 +190,7 @@ class _XmlReading(Reading):
         else:
             end = self._said(opening, tag, cut)
             if tag == "answer" and self.confidence is None and (after := _NEXT_CONFIDENCE.match(self.text, end)):
-                self._confidence(after.start(1), after.end(1))
+                self.take_confidence(after.start(1), after.end(1))
                 self.span(Part.CONFIDENCE, self.text.index("<", end), after.end())
                 end = after.end()
         tail = self.tail(end)

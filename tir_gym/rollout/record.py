@@ -1,4 +1,4 @@
-"""One finished episode as a line of a trajectory file."""
+"""One finished episode as a line of a trajectory file, and the way back to its setting."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import json
 from tir_gym.core.domain import Setting
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, verdict_of
 from tir_gym.drivers.env import ToolEnv
+from tir_gym.envs.registration import make_setting
 from tir_gym.version import __version__
 
 
@@ -44,3 +45,17 @@ def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord
         total=total,
         reward_channels=setting.rewards.channels,
     )
+
+
+def setting_of(record: EpisodeRecord, *, tasks: bool = True) -> Setting:
+    """The setting that a record's episode was played in, made again from its options.
+
+    Without `tasks` it has the domain's own tasks, so that a file they came from need not be there. What was given as
+    an object (a reward program, a task set, a protocol of one's own) is not in a record. Raises `ValueError` for an
+    id or an option that this installation does not know.
+    """
+    options = {name: value for name, value in record.options.items() if tasks or name != "tasks"}
+    try:
+        return make_setting(record.state.env_id, **options)
+    except (TypeError, ValueError, OSError) as error:
+        raise ValueError(f"the setting of {record.key!r} cannot be made here: {error}") from error

@@ -41,6 +41,10 @@ class ProgramToolkit(PythonToolkit):
         """Rises whenever the set on offer changes."""
         return self._inner.tools_version
 
+    def begin_turn(self, turn: int) -> None:
+        """Told before the calls of each turn."""
+        self._inner.begin_turn(turn)
+
     def _lookup(self, name: str) -> Tool | None:
         return self._inner._lookup(name) or self._tools.get(name)
 

@@ -1,4 +1,4 @@
-"""The domain: one agent, one interpreter, one final answer."""
+"""The domain: one agent, one interpreter (lasting, or new at every call), one final answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ from tir_gym.core.interfaces import Limits
 from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
+from tir_gym.envs.math_code.families.catalogue import catalogue
 from tir_gym.envs.math_code.tasks import make_tasks
-from tir_gym.envs.math_code.tools import MathToolkit
+from tir_gym.envs.math_code.tools import MathToolkit, StatelessMathToolkit
 from tir_gym.envs.math_code.verify import MathVerifier
 
 
@@ -47,3 +48,24 @@ class MathCode(Domain):
     def limits(self) -> Limits:
         """The options as limits of a session."""
         return Limits(wall_s=self.call_timeout_s, memory_mb=self.memory_mb)
+
+    def catalogue(self) -> list[dict[str, object]]:
+        """The generated families, with the figures that were measured of them."""
+        return catalogue()
+
+
+@dataclass(frozen=True)
+class MathCodeStateless(MathCode):
+    """The same tasks and verdict with an interpreter that is new at every call. Options as of `MathCode`."""
+
+    name: ClassVar[str] = "MathCodeStateless"
+    description: ClassVar[str] = "Solve a mathematics problem with a Python interpreter that forgets after every call."
+    instructions: ClassVar[str] = (
+        "Solve the problem. You can run Python code as often as you need before you give the final answer. "
+        "Every run begins in a new interpreter: define and import again whatever it uses."
+    )
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": StatelessMathToolkit}
+
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        """The `python` tool, without a memory."""
+        return StatelessMathToolkit(self.call_timeout_s)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from tir_gym.envs.math_code.families import (
     algebra,
+    arithmetic,
+    calculus,
     counting,
+    data,
     geometry,
     graphs,
+    linear_algebra,
     number_theory,
     optimisation,
     probability,
-    records,
     sequences,
     simulation,
 )
@@ -23,15 +26,18 @@ from tir_gym.envs.math_code.families.base import Family, Problem
 __all__ = ["FAMILIES", "Family", "Problem"]
 
 FAMILIES: tuple[Family, ...] = (
+    *arithmetic.FAMILIES,
     *number_theory.FAMILIES,
     *counting.FAMILIES,
     *probability.FAMILIES,
     *algebra.FAMILIES,
     *sequences.FAMILIES,
+    *linear_algebra.FAMILIES,
+    *calculus.FAMILIES,
     *geometry.FAMILIES,
     *optimisation.FAMILIES,
     *graphs.FAMILIES,
     *simulation.FAMILIES,
-    *records.FAMILIES,
+    *data.FAMILIES,
 )
 """Every family, in the order that task indices use."""

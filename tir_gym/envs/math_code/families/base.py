@@ -6,13 +6,13 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from importlib import resources
 
-__all__ = ["WORDS", "Family", "Problem", "fraction", "listing", "pick", "size"]
+__all__ = ["EXACT", "FRACTION", "INTEGER", "WORDS", "Family", "Problem", "listing", "pick", "polynomial", "size"]
 
 INTEGER = "Give a single integer."
 FRACTION = "Give the exact probability as a reduced fraction a/b."
+EXACT = "Give the exact value as an integer or a reduced fraction a/b."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,16 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of problem. `make(rng, level)` is pure in the state of `rng` and the level, 1 to 10."""
+    """A kind of problem. `make(rng, level)` is pure in the state of `rng` and the level, 1 to 10.
+
+    `needs_tool` says why levels 6 to 10 cannot be done in the head, `gold_by` which way the gold answer is computed:
+    another one than the program's, so that each checks the other.
+    """
 
     name: str
     topic: str
     needs_tool: str
+    gold_by: str
     make: Callable[[random.Random, int], Problem]
 
 
@@ -60,6 +65,15 @@ def listing(words: Sequence[object]) -> str:
     return f"{', '.join(head)} and {last}" if head else last
 
 
-def fraction(value: Fraction) -> str:
-    """`a/b` in lowest terms (`a` for an integer)."""
-    return str(value)
+def polynomial(coefficients: list[int]) -> str:
+    """`x^3 + 2x^2 - 5` from coefficients with the highest power first."""
+    text = ""
+    degree = len(coefficients) - 1
+    for i, value in enumerate(coefficients):
+        power = degree - i
+        if value:
+            number = "" if abs(value) == 1 and power else str(abs(value))
+            variable = "" if power == 0 else "x" if power == 1 else f"x^{power}"
+            sign = "-" if value < 0 else "+"
+            text += f" {sign} {number}{variable}"
+    return text.removeprefix(" + ").replace(" - ", "-", 1) if text.startswith(" - ") else text.removeprefix(" + ")

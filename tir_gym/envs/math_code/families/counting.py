@@ -46,7 +46,7 @@ ways[{width}, {height}]"""
     return Problem(f"{prompt} {INTEGER}", str(ways[-1]), program)
 
 
-_WORD_SIZES = ((3, 4), (3, 5), (4, 4), (3, 6), (4, 5), (3, 7), (5, 5), (4, 6), (3, 8), (4, 7))
+_WORD_SIZES = ((3, 4), (3, 5), (4, 4), (3, 6), (4, 5), (3, 7), (5, 5), (4, 6), (3, 8), (5, 6))
 
 
 def _codewords(rng: random.Random, level: int) -> Problem:
@@ -98,39 +98,45 @@ count"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
-_SHARE_SIZES = ((3, 4), (3, 6), (3, 8), (4, 5), (4, 6), (4, 7), (5, 5), (4, 9), (5, 6), (5, 7))
+_SHARE_SIZES = ((3, 7), (3, 9), (3, 11), (4, 7), (4, 8), (4, 9), (4, 10), (4, 11), (5, 8), (5, 9))
 
 
-def _capped_shares(rng: random.Random, level: int) -> Problem:
+def _unequal_shares(rng: random.Random, level: int) -> Problem:
     people, cap = _SHARE_SIZES[level - 1]
-    caps = [cap + rng.randrange(-2, 3) for _ in range(people)]
-    total = sum(caps) // 2 + rng.randrange(-2, 3)
+    caps = [cap + change for change in rng.sample((-2, -1, -1, 0, 0, 1, 1, 2), people)]
+    total = sum(caps) // 2 + rng.randrange(-3, 3)
     names = pick(rng, "names", people)
     items = rng.choice(pick(rng, "items", 3))
-    ways = [1] + [0] * total
-    for limit in caps:
-        ways = [sum(ways[max(0, n - limit) : n + 1]) for n in range(total + 1)]
+    bits = 20
+    served = [1] + [0] * (2**people - 1)
+    for share in range(max(caps) + 1):
+        takers = [1 << person for person, limit in enumerate(caps) if share <= limit]
+        for group in range(2**people - 1, 0, -1):
+            served[group] += sum(served[group ^ taker] for taker in takers if group & taker) << (bits * share)
+    answer = served[-1] >> (bits * total) & ((1 << bits) - 1)
     limits = listing([f"{name} {limit}" for name, limit in zip(names, caps, strict=True)])
     prompt = rng.choice(
         (
             (
-                f"{total} identical {items} are shared out among {listing(names)}; somebody may get none. The most "
-                f"that each can take: {limits}. In how many ways can all of them be shared out?"
+                f"{total} identical {items} are shared out among {listing(names)}, all of them. No two people get the "
+                f"same number (one of them may get none). The most that each can take: {limits}. In how many ways can "
+                "they be shared out?"
             ),
             (
-                f"In how many ways can {total} indistinguishable {items} be given to {listing(names)} if nobody gets "
-                f"more than this: {limits}? A share of zero is allowed and nothing is left over."
+                f"In how many ways can {total} indistinguishable {items} be given to {listing(names)} if all shares "
+                f"are different and nobody gets more than this: {limits}? A share of zero is allowed and nothing is "
+                "left over."
             ),
         )
     )
-    program = f"""from itertools import product
-caps = {caps}
-ways = 0
-for shares in product(*(range(cap + 1) for cap in caps)):
-    if sum(shares) == {total}:
-        ways += 1
-ways"""
-    return Problem(f"{prompt} {INTEGER}", str(ways[total]), program)
+    program = f"""caps = {caps}
+def ways(left, shares):
+    if len(shares) == len(caps):
+        return int(left == 0)
+    free = [n for n in range(min(left, caps[len(shares)]) + 1) if n not in shares]
+    return sum(ways(left - n, [*shares, n]) for n in free)
+ways({total}, [])"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
 def _subset_window(rng: random.Random, level: int) -> Problem:
@@ -156,22 +162,18 @@ def _subset_window(rng: random.Random, level: int) -> Problem:
             ),
         )
     )
-    program = f"""from itertools import combinations
-numbers = {numbers}
-count = 0
-for width in range(len(numbers) + 1):
-    for subset in combinations(numbers, width):
-        if {low} <= sum(subset) <= {high}:
-            count += 1
-count"""
+    program = f"""sums = [0]
+for number in {numbers}:
+    sums += [total + number for total in sums]
+sum({low} <= total <= {high} for total in sums)"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
 def _coin_change(rng: random.Random, level: int) -> Problem:
-    coins = sorted(rng.sample(range(16, 32), 4))
+    coins = sorted(rng.sample(range(20, 32), 4))
     if gcd(*coins) > 1:
         coins[-1] += 1
-    spare = size(rng, level, 80, 1280)
+    spare = size(rng, level, 160, 1160)
     amount = spare + sum(coins)
     ways = [1] + [0] * spare
     for coin in coins:
@@ -207,31 +209,36 @@ FAMILIES = (
     Family(
         "blocked_paths",
         "combinatorics",
-        "Hundreds of additions of numbers with up to a dozen digits, or an inclusion-exclusion over seven points.",
+        "Hundreds of additions of up to a dozen digits, or an inclusion-exclusion over five or more points.",
+        "inclusion-exclusion over the first closed crossing",
         _blocked_paths,
     ),
     Family(
         "codewords",
         "combinatorics",
         "Two forbidden blocks and a points condition need an automaton with dozens of states or thousands of words.",
+        "an automaton over last letter and remainder",
         _codewords,
     ),
     Family(
-        "capped_shares",
+        "unequal_shares",
         "combinatorics",
-        "Unequal caps make inclusion-exclusion run over up to 32 subsets, most of them with large binomials.",
-        _capped_shares,
+        "Different caps and different shares: hundreds of cases, and no formula for both conditions at once.",
+        "a table over groups served, share by share",
+        _unequal_shares,
     ),
     Family(
         "subset_window",
         "combinatorics",
-        "Up to sixteen thousand subsets, or a table of several hundred sums updated a dozen times.",
+        "A thousand to sixteen thousand subsets, or a table of several hundred sums updated a dozen times.",
+        "the digits of one large product",
         _subset_window,
     ),
     Family(
         "coin_change",
         "combinatorics",
         "A partition count with four part sizes has no short formula; thousands of cases are examined.",
+        "a table over amounts",
         _coin_change,
     ),
 )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 
-from tir_gym.envs.math_code.families.algebra import bareiss
 from tir_gym.envs.math_code.families.base import INTEGER, Family, Problem, listing, pick
+from tir_gym.envs.math_code.families.linear_algebra import bareiss
 
 __all__ = ["FAMILIES"]
 
-_NETWORKS = ((5, 6), (5, 7), (5, 8), (6, 9), (6, 10), (6, 11), (7, 11), (7, 12), (7, 13), (7, 14))
+_NETWORKS = ((4, 4), (4, 5), (5, 6), (5, 7), (5, 8), (6, 9), (6, 10), (6, 11), (7, 12), (7, 13))
 
 
 def _connected_graph(rng: random.Random, nodes: int, edges: int, triangle: bool = False) -> list[tuple[int, int]]:
@@ -70,7 +70,7 @@ ways"""
 
 
 def _distance_sum(rng: random.Random, level: int) -> Problem:
-    nodes = 5 + level + rng.randrange(2)
+    nodes = 5 + level
     links = _connected_graph(rng, nodes, nodes + 3)
     lengths = [rng.randrange(1, 30) for _ in links]
     near: list[list[tuple[int, int]]] = [[] for _ in range(nodes)]
@@ -169,23 +169,80 @@ def _walks(matrix: list[list[int]], start: int, end: int, length: int) -> int:
     return row[end]
 
 
+def _feuding_guests(rng: random.Random, level: int) -> Problem:
+    count = 4 + level
+    guests = pick(rng, "names", count)
+    feuds = _connected_graph(rng, count, count + 1)
+    hats = [rng.randrange(1, 6) for _ in guests]
+    foes = [0] * count
+    for a, b in feuds:
+        foes[a] |= 1 << b
+        foes[b] |= 1 << a
+    known = {0: 1}
+
+    def parties(left: int) -> int:
+        if left not in known:
+            last = left.bit_length() - 1
+            without = left & ~(1 << last)
+            known[left] = parties(without) + hats[last] * parties(without & ~foes[last])
+        return known[left]
+
+    answer = parties((1 << count) - 1)
+    wardrobe = listing([f"{guest} {n}" for guest, n in zip(guests, hats, strict=True)])
+    quarrels = listing([f"{guests[a]}-{guests[b]}" for a, b in feuds])
+    prompt = rng.choice(
+        (
+            (
+                f"These people do not sit down together: {quarrels}. A host invites any group in which no two are on "
+                "bad terms (nobody at all is allowed, too), and everybody invited wears one of their hats. Hats owned: "
+                f"{wardrobe}. How many pairs of a group and a choice of hats are there?"
+            ),
+            (
+                f"A graph has the edges {quarrels} and positive vertex weights: {wardrobe}. For every independent set "
+                "of vertices, the empty one included (its product is 1), take the product of the weights in it. What "
+                "is the sum of these products?"
+            ),
+        )
+    )
+    program = f"""hats = {hats}
+feuds = {feuds}
+parties = {{frozenset(): 1}}
+for guest, number in enumerate(hats):
+    foes = {{a + b - guest for a, b in feuds if guest in (a, b)}}
+    for party in list(parties):
+        if party.isdisjoint(foes):
+            parties[party | {{guest}}] = number * parties[party]
+sum(parties.values())"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
+
+
 FAMILIES = (
     Family(
         "network_offers",
         "graphs",
-        "Thousands of edge sets, or a determinant of order five or six (matrix-tree theorem).",
+        "Over a hundred sets of lines with products of offers, or a determinant of order five or six.",
+        "the matrix-tree theorem (Kirchhoff)",
         _network_offers,
     ),
     Family(
         "distance_sum",
         "graphs",
-        "All shortest paths between some hundred pairs of stations have to be found and added.",
+        "The shortest paths between 55 or more pairs of stations have to be found and added.",
+        "relaxation from every station",
         _distance_sum,
     ),
     Family(
         "long_routes",
         "graphs",
-        "Fourteen or more steps of a vector recurrence over the whole graph, with growing numbers.",
+        "Eighteen or more steps of a vector recurrence over the whole graph, with growing numbers.",
+        "repeated squaring of the adjacency matrix",
         _long_routes,
+    ),
+    Family(
+        "feuding_guests",
+        "graphs",
+        "A hundred to several hundred independent sets, each with a product of weights.",
+        "branching on one guest, with memory",
+        _feuding_guests,
     ),
 )

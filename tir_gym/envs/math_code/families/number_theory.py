@@ -12,8 +12,8 @@ __all__ = ["FAMILIES"]
 
 
 def _lockers(rng: random.Random, level: int) -> Problem:
-    count = size(rng, level, 150, 15_150)
-    steps = sorted(rng.sample(range(3, 16 + 2 * level), 2 + (level + 2) // 4))
+    count = size(rng, level, 200, 9200)
+    steps = sorted(rng.sample(range(12, 21), 3 + level // 4))
     names = pick(rng, "names", len(steps))
     answer = 0
     for width in range(1, len(steps) + 1):
@@ -31,19 +31,18 @@ def _lockers(rng: random.Random, level: int) -> Problem:
             ),
         )
     )
-    program = f"""steps = {steps}
-once = 0
-for locker in range(1, {count} + 1):
-    marks = 0
-    for step in steps:
-        marks += locker % step == 0
-    once += marks == 1
-once"""
+    program = f"""marks = [0] * {count}
+for step in {steps}:
+    for locker in range(step, {count} + 1, step):
+        marks[locker - 1] += 1
+marks.count(1)"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
 def _common_factor(rng: random.Random, level: int) -> Problem:
-    rows, columns = size(rng, level, 15, 155), size(rng, level, 15, 155)
+    middle = 20 + 14 * level
+    rows = middle + rng.randrange(-12, 13)
+    columns = 2 * middle - rows + rng.randrange(5)
     factor = rng.randrange(1, 3)
     wide, high = rows // factor, columns // factor
     limit = min(wide, high)
@@ -70,8 +69,7 @@ def _common_factor(rng: random.Random, level: int) -> Problem:
 count = 0
 for a in range(1, {rows} + 1):
     for b in range(1, {columns} + 1):
-        if gcd(a, b) == {factor}:
-            count += 1
+        count += gcd(a, b) == {factor}
 count"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
@@ -117,11 +115,8 @@ def _congruence_roots(rng: random.Random, level: int) -> Problem:
             ),
         )
     )
-    program = f"""total = 0
-for x in range({modulus}):
-    if (x * x + {slope} * x + {constant}) % {modulus} == 0:
-        total += x
-total"""
+    program = f"""residues = range({modulus})
+sum(x for x in residues if (x * x + {slope} * x + {constant}) % {modulus} == 0)"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
@@ -142,7 +137,7 @@ def _digit_sum_count(limit: int, modulus: int, residue: int) -> int:
 
 def _digit_sums(rng: random.Random, level: int) -> Problem:
     low = rng.randrange(100, 5000)
-    high = low + size(rng, level, 300, 20_300)
+    high = low + size(rng, level, 300, 5300)
     modulus = rng.randrange(5, 14)
     residue = rng.randrange(modulus)
     answer = _digit_sum_count(high, modulus, residue) - _digit_sum_count(low - 1, modulus, residue)
@@ -160,9 +155,41 @@ def _digit_sums(rng: random.Random, level: int) -> Problem:
     )
     program = f"""wins = 0
 for ticket in range({low}, {high} + 1):
-    digits = sum(map(int, str(ticket)))
+    digits = 0
+    while ticket:
+        ticket, digit = divmod(ticket, 10)
+        digits += digit
     wins += digits % {modulus} == {residue}
 wins"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
+
+
+def _divisor_sum(rng: random.Random, level: int) -> Problem:
+    low = rng.randrange(450, 550)
+    high = low + size(rng, level, 15, 515)
+    answer = 0
+    for divisor in range(1, high + 1):
+        first, last = -(-low // divisor), high // divisor
+        answer += divisor * (last - first + 1)
+    prompt = rng.choice(
+        (
+            (
+                f"For every integer n from {low} to {high} take the sum of all positive divisors of n (1 and n "
+                "included). What is the total of these sums?"
+            ),
+            f"Let s(n) be the sum of the positive divisors of n. Compute s({low}) + s({low + 1}) + ... + s({high}).",
+        )
+    )
+    program = f"""total = 0
+for n in range({low}, {high} + 1):
+    d = 1
+    while d * d < n:
+        if n % d == 0:
+            total += d + n // d
+        d += 1
+    if d * d == n:
+        total += d
+total"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
@@ -170,25 +197,36 @@ FAMILIES = (
     Family(
         "lockers",
         "number theory",
-        "Exactly-one counting over four or five divisors takes up to 31 signed floor terms of large lcms.",
+        "Exactly-one counting over four or five divisors takes fifteen or more signed floor terms of common multiples.",
+        "inclusion-exclusion over sets of steps",
         _lockers,
     ),
     Family(
         "common_factor",
         "number theory",
         "Over ten thousand gcds, or a Moebius sum of more than a hundred floor products.",
+        "Moebius inversion",
         _common_factor,
     ),
     Family(
         "congruence_roots",
         "number theory",
         "The modulus is a product of two unknown primes: it must be factored, solved twice and recombined four times.",
+        "one root chosen, the others by the Chinese remainder theorem",
         _congruence_roots,
     ),
     Family(
         "digit_sums",
         "number theory",
         "Thousands of digit sums, or a digit recurrence with a table of residues for five places, twice.",
+        "a recurrence over decimal places",
         _digit_sums,
+    ),
+    Family(
+        "divisor_sum",
+        "number theory",
+        "The divisors of over two hundred numbers, or several hundred floor quotients at two bounds.",
+        "each divisor's multiples in the range",
+        _divisor_sum,
     ),
 )

@@ -6,7 +6,7 @@ import random
 from heapq import heappop, heappush
 from itertools import pairwise
 
-from tir_gym.envs.math_code.families.base import INTEGER, Family, Problem, listing, pick
+from tir_gym.envs.math_code.families.base import INTEGER, Family, Problem, listing, pick, size
 
 __all__ = ["FAMILIES"]
 
@@ -90,9 +90,13 @@ cost[{goal!r}]"""
     return Problem(f"{prompt} {INTEGER}", str(settled[goal]), program)
 
 
+_SHIFTS = ((2, 4), (3, 4), (3, 5), (4, 5), (3, 7), (4, 6), (4, 7), (5, 7), (5, 8), (6, 8))
+"""Workers and jobs, by level."""
+
+
 def _job_assignment(rng: random.Random, level: int) -> Problem:
-    count = 3 + (level - 1) // 2
-    workers, jobs = pick(rng, "names", count), pick(rng, "jobs", count)
+    count, choices = _SHIFTS[level - 1]
+    workers, jobs = pick(rng, "names", count), pick(rng, "jobs", choices)
     hours = [[rng.randrange(100, 1000) for _ in jobs] for _ in workers]
     best = {0: 0}
     for row in hours:
@@ -109,20 +113,96 @@ def _job_assignment(rng: random.Random, level: int) -> Problem:
     )
     aim, extreme = rng.choice((("pay", "least"), ("cost", "smallest")))
     prompt = (
-        f"Each of {count} workers gets exactly one of the jobs {listing(jobs)}, and every job is done once. What each "
+        f"Each of {count} workers gets exactly one of the jobs {listing(jobs)}, and no job is given twice. What each "
         f"worker charges: {table}. What is the {extreme} possible total {aim}?"
     )
     program = f"""from itertools import permutations
 charges = {hours}
-best = None
-for jobs in permutations(range({count})):
-    total = 0
-    for row, job in zip(charges, jobs):
-        total += row[job]
-    if best is None or total < best:
-        best = total
+def total(jobs):
+    return sum(row[job] for row, job in zip(charges, jobs))
+min(total(jobs) for jobs in permutations(range({choices}), {count}))"""
+    answer = min(best.values())
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
+
+
+def _bookings(rng: random.Random, level: int) -> Problem:
+    count = 6 + 2 * level
+    lengths = rng.sample([6 + 13 * i // count for i in range(count)], count)
+    wishes = []
+    for i, length in enumerate(lengths):
+        start = 58 * i // count + rng.randrange(3)
+        wishes.append((start, start + length, rng.randrange(100, 1000)))
+    wishes.sort()
+    best = [0] * 80
+    by_end: dict[int, list[tuple[int, int]]] = {}
+    for start, end, fee in wishes:
+        by_end.setdefault(end, []).append((start, fee))
+    for day in range(1, 80):
+        best[day] = max([best[day - 1], *(best[start] + fee for start, fee in by_end.get(day, ()))])
+    shuffled = rng.sample(wishes, count)
+    text = ", ".join(f"{start}-{end}: {fee}" for start, end, fee in shuffled)
+    place = rng.choice(pick(rng, "places", 3))
+    prompt = rng.choice(
+        (
+            (
+                f"The hall of {place} can be rented by one group at a time. The requests, as first day-last day: fee, "
+                f"are {text}. A group leaves on its last day in time for another one that begins on that day. Which "
+                "greatest total fee can be earned by accepting requests that do not overlap?"
+            ),
+            (
+                f"Each of these intervals (start-end: weight) may be chosen or not: {text}. Two chosen intervals may "
+                "touch at an end but not overlap. What is the largest possible sum of weights?"
+            ),
+        )
+    )
+    program = f"""wishes = {wishes}
+def earn(free, index):
+    if index == len(wishes):
+        return 0
+    start, end, fee = wishes[index]
+    without = earn(free, index + 1)
+    if start < free:
+        return without
+    return max(without, fee + earn(end, index + 1))
+earn(0, 0)"""
+    return Problem(f"{prompt} {INTEGER}", str(best[-1]), program)
+
+
+def _production_plan(rng: random.Random, level: int) -> Problem:
+    goods, machines = pick(rng, "goods", 2), 3
+    reach = size(rng, level, 10, 60)
+    needs = [(rng.randrange(3, 12), rng.randrange(3, 12)) for _ in range(machines)]
+    hours = [(a + b) * reach // 2 + rng.randrange(a + b) for a, b in needs]
+    profit, other = rng.randrange(51, 200), rng.randrange(51, 200)
+    answer = 0
+    for x in range(min(limit // a for (a, _), limit in zip(needs, hours, strict=True)) + 1):
+        y = min((limit - a * x) // b for (a, b), limit in zip(needs, hours, strict=True))
+        answer = max(answer, profit * x + other * y)
+    uses = "; ".join(f"{a} and {b}, {limit}" for (a, b), limit in zip(needs, hours, strict=True))
+    prompt = rng.choice(
+        (
+            (
+                f"A mill makes whole crates of {goods[0]} (profit {profit}) and of {goods[1]} (profit {other}) on "
+                f"{machines} machines. For each machine, the minutes that a crate of {goods[0]} and a crate of "
+                f"{goods[1]} need on it and the minutes it can run: {uses}. Every crate needs all machines. What is "
+                "the greatest possible profit?"
+            ),
+            (
+                f"Let x and y be non-negative integers. Maximise {profit}x + {other}y under the conditions "
+                f"{listing([f'{a}x + {b}y <= {limit}' for (a, b), limit in zip(needs, hours, strict=True)])}. What is "
+                "the greatest value?"
+            ),
+        )
+    )
+    program = f"""limits = {[(a, b, limit) for (a, b), limit in zip(needs, hours, strict=True)]}
+best = x = 0
+while all(a * x <= limit for a, b, limit in limits):
+    y = 0
+    while all(a * x + b * y <= limit for a, b, limit in limits):
+        best = max(best, {profit} * x + {other} * y)
+        y += 1
+    x += 1
 best"""
-    (answer,) = best.values()
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
@@ -131,18 +211,35 @@ FAMILIES = (
         "backpack",
         "optimisation",
         "Greedy choice fails; up to sixteen thousand selections or a table of more than a thousand cells.",
+        "a table over weights",
         _backpack,
     ),
     Family(
         "cheapest_route",
         "optimisation",
-        "Around forty one-way tolls over a dozen places: many detours are cheaper than the obvious roads.",
+        "Thirty or more one-way tolls between ten or more places: many detours are cheaper than the obvious roads.",
+        "Dijkstra's algorithm",
         _cheapest_route,
     ),
     Family(
         "job_assignment",
         "optimisation",
-        "120 to 5,040 assignments of three-digit charges, or the Hungarian method without slips.",
+        "360 to 20,160 assignments of three-digit charges, or the Hungarian method without slips.",
+        "a table over sets of jobs taken",
         _job_assignment,
+    ),
+    Family(
+        "bookings",
+        "optimisation",
+        "Eighteen or more overlapping intervals: thousands of compatible selections, or a careful table over time.",
+        "a table over days",
+        _bookings,
+    ),
+    Family(
+        "production_plan",
+        "optimisation",
+        "The best whole numbers may lie off the corners of the region: dozens of columns with three bounds each.",
+        "the highest point of every column",
+        _production_plan,
     ),
 )

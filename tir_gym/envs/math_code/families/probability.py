@@ -5,19 +5,19 @@ from __future__ import annotations
 import random
 from fractions import Fraction
 from itertools import combinations
-from math import comb, prod
+from math import comb, factorial, prod
 
-from tir_gym.envs.math_code.families.base import FRACTION, Family, Problem, fraction, listing, pick, size
+from tir_gym.envs.math_code.families.base import FRACTION, Family, Problem, listing, pick
 
 __all__ = ["FAMILIES"]
 
-_DICE = ((2, 6), (2, 10), (3, 6), (3, 8), (3, 10), (4, 7), (4, 8), (4, 10), (5, 7), (5, 8))
+_DICE = ((3, 5), (3, 6), (3, 7), (3, 9), (3, 11), (4, 7), (4, 8), (4, 10), (5, 7), (5, 8))
 
 
 def _dice_total(rng: random.Random, level: int) -> Problem:
     count, typical = _DICE[level - 1]
     sides = [typical + rng.randrange(-1, 2) for _ in range(count)]
-    target = (sum(sides) + count) // 2 + 1 + rng.randrange(1, count + 2)
+    target = (sum(sides) + count) // 2 + rng.choice((-2, -1, 2, 3, 4))
     ways = {0: 1}
     for faces in sides:
         fresh: dict[int, int] = {}
@@ -47,17 +47,17 @@ for faces in product(*(range(1, n + 1) for n in sides)):
     rolls += 1
     good += sum(faces) >= {target}
 Fraction(good, rolls)"""
-    return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
+    return Problem(f"{prompt} {FRACTION}", str(answer), program)
 
 
-_URNS = ((2, 5), (3, 3), (3, 4), (3, 6), (4, 4), (4, 5), (4, 6), (4, 7), (5, 6), (5, 7))
+_URNS = ((3, 3), (3, 4), (3, 5), (3, 6), (4, 4), (4, 5), (4, 6), (4, 7), (5, 6), (5, 7))
 
 
 def _urn_colours(rng: random.Random, level: int) -> Problem:
     kinds, typical = _URNS[level - 1]
     balls = [typical + rng.randrange(0, 3) for _ in range(kinds)]
     total = sum(balls)
-    drawn = min(kinds + 1 + rng.randrange(4), total - max(balls))
+    drawn = kinds + rng.randrange(total - max(balls) - kinds + 1)
     missing = 0
     for width in range(kinds + 1):
         for absent in combinations(balls, width):
@@ -88,104 +88,161 @@ for taken in product(*(range(1, n + 1) for n in balls)):
             ways *= comb(n, k)
         good += ways
 Fraction(good, comb(sum(balls), {drawn}))"""
-    return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
+    return Problem(f"{prompt} {FRACTION}", str(answer), program)
 
 
-def _ring_walk(rng: random.Random, level: int) -> Problem:
-    places = 5 + 2 * level + rng.randrange(2)
-    hops = 3 + level + rng.randrange(2)
-    forward, backward = rng.randrange(1, 5), rng.randrange(1, 4)
-    whole = rng.randrange(3, 7)
-    part = rng.randrange(1, whole)
-    advances = rng.randrange(hops + 1)
-    target = (advances * forward - (hops - advances) * backward) % places
-    favourable = sum(
-        comb(hops, k) * part**k * (whole - part) ** (hops - k)
-        for k in range(hops + 1)
-        if (k * forward - (hops - k) * backward - target) % places == 0
+_TARGETS = ((2, 2), (2, 3), (3, 3), (3, 4), (4, 4), (4, 5), (5, 5), (5, 6), (6, 6), (6, 7))
+
+
+def _series(rng: random.Random, level: int) -> Problem:
+    ours, theirs = rng.sample(_TARGETS[level - 1], 2)
+    whole = rng.randrange(6, 13)
+    odds = [rng.randrange(1, whole) for _ in range(ours + theirs - 1)]
+    ways = [1]
+    for odd in odds:
+        ways = [a * (whole - odd) + b * odd for a, b in zip([*ways, 0], [0, *ways], strict=True)]
+    answer = Fraction(sum(ways[ours:]), whole ** len(odds))
+    one, two = pick(rng, "names", 2)
+    chances = listing([f"{odd}/{whole}" for odd in odds])
+    prompt = rng.choice(
+        (
+            (
+                f"{one} and {two} play a series of games without draws. {one}'s chances of winning game 1, game 2 and "
+                f"so on are {chances}, independently. The series ends when {one} has won {ours} games (then {one} "
+                f"wins the series) or {two} has won {theirs} (then {two} does). What is the probability that {one} "
+                "wins the series?"
+            ),
+            (
+                f"Independent trials succeed with the probabilities {chances}, in this order. They stop as soon as "
+                f"there are {ours} successes or {theirs} failures. How likely is it that the successes come first?"
+            ),
+        )
     )
-    answer = Fraction(favourable, whole**hops)
+    program = f"""from fractions import Fraction
+odds = {odds}
+def win(ours, theirs):
+    if ours == {ours}:
+        return Fraction(1)
+    if theirs == {theirs}:
+        return Fraction(0)
+    odd = Fraction(odds[ours + theirs], {whole})
+    return odd * win(ours + 1, theirs) + (1 - odd) * win(ours, theirs + 1)
+win(0, 0)"""
+    return Problem(f"{prompt} {FRACTION}", str(answer), program)
+
+
+_WHEELS = ((4, 2), (5, 2), (5, 3), (6, 3), (7, 3), (7, 4), (8, 4), (9, 4), (9, 5), (10, 5))
+
+
+def _loaded_wheel(rng: random.Random, level: int) -> Problem:
+    sections, spins = _WHEELS[level - 1]
+    weights = [rng.randrange(1, 12) for _ in range(sections)]
+    distinct = [1] + [0] * spins
+    for weight in weights:
+        for k in range(spins, 0, -1):
+            distinct[k] += weight * distinct[k - 1]
+    answer = Fraction(factorial(spins) * distinct[spins], sum(weights) ** spins)
+    name, planet = rng.choice(pick(rng, "names", 3)), rng.choice(pick(rng, "places", 3))
+    prompt = rng.choice(
+        (
+            (
+                f"A wheel of fortune has {sections} sections of {listing(weights)} equal steps; it stops at every step "
+                f"with the same probability. {name} spins it {spins} times. What is the probability that all spins end "
+                "in different sections?"
+            ),
+            (
+                f"On planet {planet} the seasons last {listing(weights)} days and every birthday is equally likely. "
+                f"{spins} inhabitants are chosen independently. What is the probability that no two of them were born "
+                "in the same season?"
+            ),
+        )
+    )
+    program = f"""from fractions import Fraction
+weights = {weights}
+seen = {{frozenset(): Fraction(1)}}
+for spin in range({spins}):
+    after = {{}}
+    for old, chance in seen.items():
+        for section, weight in enumerate(weights):
+            if section not in old:
+                new = old | {{section}}
+                after[new] = after.get(new, 0) + chance * weight / {sum(weights)}
+    seen = after
+sum(seen.values())"""
+    return Problem(f"{prompt} {FRACTION}", str(answer), program)
+
+
+def _stairway(rng: random.Random, level: int) -> Problem:
+    inner = 2 + 2 * level
+    whole = rng.randrange(4, 8)
+    odds = [rng.randrange(1, whole) for _ in range(inner)]
+    start = rng.randrange(inner // 3 + 1, 2 * inner // 3 + 2)
+    products = [Fraction(1)]
+    for odd in odds:
+        products.append(products[-1] * Fraction(whole - odd, odd))
+    answer = sum(products[:start]) / sum(products)
     name = rng.choice(pick(rng, "names", 3))
+    chances = listing([f"{odd}/{whole}" for odd in odds])
     prompt = rng.choice(
         (
             (
-                f"{places} chairs stand in a circle, numbered 0 to {places - 1}. {name} starts at chair 0 and makes "
-                f"{hops} independent moves: with probability {part}/{whole} it is {forward} chair(s) towards higher "
-                f"numbers, otherwise {backward} chair(s) towards lower numbers (after {places - 1} comes 0). What is "
-                f"the probability that the walk ends at chair {target}?"
+                f"{name} stands on step {start} of a stairway with steps 0 to {inner + 1}. From step i (0 < i < "
+                f"{inner + 1}) the next move goes one step up with probability p_i and one step down otherwise, where "
+                f"p_1, ..., p_{inner} are {chances}. The walk ends on step 0 or on step {inner + 1}. What is the "
+                f"probability that it ends on step {inner + 1}?"
             ),
             (
-                f"A token sits at 0 on a clock face with positions 0, ..., {places - 1}. At each of {hops} ticks it "
-                f"moves +{forward} modulo {places} with probability {part}/{whole} and -{backward} modulo {places} "
-                f"otherwise. Find the probability that it is at {target} after the last tick."
+                f"A gambler owns {start} coins and plays until {inner + 1} coins or none are left. With i coins the "
+                f"next coin is won with probability p_i and lost otherwise; p_1, ..., p_{inner} are {chances}. Find "
+                f"the probability of reaching {inner + 1} coins."
             ),
         )
     )
     program = f"""from fractions import Fraction
-chance = [Fraction(0)] * {places}
-chance[0] = Fraction(1)
-up = Fraction({part}, {whole})
-for hop in range({hops}):
-    after = [Fraction(0)] * {places}
-    for place, p in enumerate(chance):
-        after[(place + {forward}) % {places}] += p * up
-        after[(place - {backward}) % {places}] += p * (1 - up)
-    chance = after
-chance[{target}]"""
-    return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
-
-
-def _shared_birthdays(rng: random.Random, level: int) -> Problem:
-    days = size(rng, level, 20, 220)
-    people = 3 + level // 2 + rng.randrange(2)
-    answer = 1 - Fraction(prod(range(days - people + 1, days + 1)), days**people)
-    planet = rng.choice(pick(rng, "places", 3))
-    prompt = rng.choice(
-        (
-            (
-                f"On planet {planet} a year has {days} days. {people} inhabitants are chosen, each born on a "
-                "uniformly random day independently of the others. What is the probability that at least two of them "
-                "share a birthday?"
-            ),
-            (
-                f"{people} keys are each put into one of {days} pigeonholes of the {planet} office, uniformly and "
-                "independently. What is the probability that some pigeonhole gets at least two keys?"
-            ),
-        )
-    )
-    program = f"""from fractions import Fraction
-distinct = [Fraction(1)] + [Fraction(0)] * {people}
-for day in range({days}):
-    left = {days} - day
-    for k in range({people}, 0, -1):
-        distinct[k] += distinct[k - 1] * k / {days}
-1 - distinct[{people}]"""
-    return Problem(f"{prompt} {FRACTION}", fraction(answer), program)
+up, answer = Fraction(0), Fraction(1)
+for step, odd in enumerate({odds}, 1):
+    p = Fraction(odd, {whole})
+    up = p / (1 - (1 - p) * up)
+    if step >= {start}:
+        answer *= up
+answer"""
+    return Problem(f"{prompt} {FRACTION}", str(answer), program)
 
 
 FAMILIES = (
     Family(
         "dice_total",
         "probability",
-        "Unequal dice with up to 32,768 outcomes: the tail must be counted exactly and reduced.",
+        "Four or five unequal dice with thousands of outcomes: the tail must be counted exactly and reduced.",
+        "a table of totals, die by die",
         _dice_total,
     ),
     Family(
         "urn_colours",
         "probability",
-        "A signed sum of up to 32 large binomials over another, reduced to lowest terms.",
+        "A signed sum of sixteen or more large binomials over another, reduced to lowest terms.",
+        "inclusion-exclusion over absent colours",
         _urn_colours,
     ),
     Family(
-        "ring_walk",
+        "series",
         "probability",
-        "Several binomial terms with powers up to the fourteenth that only coincide modulo the circle.",
-        _ring_walk,
+        "Eight or more games with different odds: hundreds of courses of play, or a table of exact fractions.",
+        "all games played out, counted by wins",
+        _series,
     ),
     Family(
-        "shared_birthdays",
+        "loaded_wheel",
         "probability",
-        "The exact fraction has up to twenty digits above and below and must be reduced.",
-        _shared_birthdays,
+        "A symmetric polynomial of degree four or five in seven or more unequal weights, over a large power.",
+        "the elementary symmetric polynomial",
+        _loaded_wheel,
+    ),
+    Family(
+        "stairway",
+        "probability",
+        "Fourteen or more steps with different odds; the fraction has over a dozen digits above and below.",
+        "sums of products of odds ratios (ruin in a varying chain)",
+        _stairway,
     ),
 )

@@ -1,10 +1,11 @@
-"""Recurrences followed far beyond what can be written out."""
+"""Recurrences, ordered lists and growing words, followed far beyond what can be written out."""
 
 from __future__ import annotations
 
 import random
+from math import exp, log
 
-from tir_gym.envs.math_code.families.base import INTEGER, Family, Problem, pick, size
+from tir_gym.envs.math_code.families.base import INTEGER, Family, Problem, listing, pick, size
 
 __all__ = ["FAMILIES"]
 
@@ -85,48 +86,85 @@ def _savings(rng: random.Random, level: int) -> Problem:
             ),
         )
     )
-    program = f"""older, newer = {first}, {second}
-total = 0
-for n in range({terms}):
-    total = (total + older) % {modulus}
-    older, newer = newer, ({p} * newer + {q} * older) % {modulus}
-total"""
+    program = f"""numbers = [{first}, {second}]
+while len(numbers) < {terms}:
+    numbers.append(({p} * numbers[-1] + {q} * numbers[-2]) % {modulus})
+sum(numbers) % {modulus}"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
-def _self_sieve(rng: random.Random, level: int) -> Problem:
-    start = rng.randrange(2, 40)
-    first, second = sorted(rng.sample(range(2, 12), 2))
-    index = size(rng, level, 30, 1530)
-    modulus = rng.randrange(40, 300)
-    counts: dict[int, int] = {}
-    value = start
-    for _ in range(index):
-        seen = counts.get(value, 0)
-        counts[value] = seen + 1
-        value = (first * value + second * seen + 1) % modulus
-    name = rng.choice(pick(rng, "names", 3))
+def _smooth_numbers(rng: random.Random, level: int) -> Problem:
+    primes = sorted(rng.sample((2, 3, 5, 7, 11, 13, 17, 19), 3))
+    place = size(rng, level, 12, 262)
+    logs = [log(prime) for prime in primes]
+    bound = exp((6 * place * logs[0] * logs[1] * logs[2]) ** (1 / 3))
+    numbers = [1]
+    for prime in primes:
+        layer = numbers
+        while layer := [number * prime for number in layer if number * prime <= bound]:
+            numbers = numbers + layer
+    answer = sorted(numbers)[place - 1]
     prompt = rng.choice(
         (
             (
-                f"A list begins with {start}. If its last number is v, and v occurs k times in the list before that "
-                f"last place, then the next number is the remainder of {first}*v + {second}*k + 1 modulo {modulus}. "
-                f"What is the number at place {index + 1} of the list (the first place is 1)?"
+                f"List in increasing order, beginning with 1, all positive integers that have no prime factors other "
+                f"than {listing(primes)}. Which number is at place {place} of the list (1 is at place 1)?"
             ),
             (
-                f"{name} writes {start} on a tape and then goes on like this {index} times: let v be the newest "
-                f"number and k how often v stood on the tape before; write ({first}*v + {second}*k + 1) mod "
-                f"{modulus}. Which number is newest at the end?"
+                f"A number is good if it can be written as {primes[0]}^a * {primes[1]}^b * {primes[2]}^c with integers "
+                f"a, b, c >= 0. What is the good number number {place} in order of size (1 is the first)?"
             ),
         )
     )
-    program = f"""tape = [{start}]
-for n in range({index}):
-    v = tape[-1]
-    k = tape[:-1].count(v)
-    tape.append(({first} * v + {second} * k + 1) % {modulus})
-tape[-1]"""
-    return Problem(f"{prompt} {INTEGER}", str(value), program)
+    program = f"""primes = {primes}
+numbers, places = [1], [0, 0, 0]
+while len(numbers) < {place}:
+    options = [prime * numbers[i] for prime, i in zip(primes, places)]
+    numbers.append(min(options))
+    places = [i + (option == numbers[-1]) for option, i in zip(options, places)]
+numbers[-1]"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
+
+
+def _word_growth(rng: random.Random, level: int) -> Problem:
+    letters = rng.sample("ABCDEFGH", 4)
+    rules = {letter: rng.choice(letters) + rng.choice(letters) for letter in letters}
+    for letter, other in zip(letters, letters[1:] + letters[:1], strict=True):
+        rules[letter] = rng.choice((other + rules[letter][1], rules[letter][0] + other))
+    rounds = 5 + level
+    shown = rng.randrange(2 ** (rounds - 1), 2**rounds)
+    wanted = letters[0]
+    for _ in range(rounds):
+        wanted = rng.choice(rules[wanted])
+    counts = [{letter: int(letter == wanted) for letter in letters}]
+    for _ in range(rounds):
+        counts.append({letter: sum(counts[-1][child] for child in rules[letter]) for letter in letters})
+    answer, here = 0, letters[0]
+    for depth in range(rounds - 1, -1, -1):
+        if shown >> depth & 1:
+            answer += counts[depth][rules[here][0]]
+            here = rules[here][1]
+        else:
+            here = rules[here][0]
+    table = listing([f"{letter} by {rules[letter]}" for letter in sorted(letters)])
+    prompt = rng.choice(
+        (
+            (
+                f"A word grows in rounds: in each round all its letters are replaced at once, {table}. It starts as "
+                f"{letters[0]}. How many of the first {shown} letters are {wanted} after {rounds} rounds?"
+            ),
+            (
+                f"Consider the substitution that replaces {table}. Apply it {rounds} times to the one-letter word "
+                f"{letters[0]} and keep the first {shown} letters of the result. How often does {wanted} occur in them?"
+            ),
+        )
+    )
+    program = f"""rules = {rules}
+word = {letters[0]!r}
+for turn in range({rounds}):
+    word = "".join([rules[letter] for letter in word])
+word[:{shown}].count({wanted!r})"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
 FAMILIES = (
@@ -134,18 +172,28 @@ FAMILIES = (
         "quadratic_map",
         "sequences",
         "Thousands of squarings modulo a four-digit number; the cycle must be found to shorten it.",
+        "the cycle of the map",
         _quadratic_map,
     ),
     Family(
         "recurrence_sum",
         "sequences",
         "Thousands of terms modulo a large number, or a dozen squarings of a 3 by 3 matrix.",
+        "repeated squaring of a matrix",
         _savings,
     ),
     Family(
-        "self_counting_tape",
+        "smooth_numbers",
         "sequences",
-        "Each of several hundred terms depends on how often a value was seen before: nothing shortens it.",
-        _self_sieve,
+        "More than a hundred products of three primes have to be put in order.",
+        "all products up to a bound, sorted",
+        _smooth_numbers,
+    ),
+    Family(
+        "word_growth",
+        "sequences",
+        "Over a thousand letters, or letter counts of four words for eleven or more rounds along a binary expansion.",
+        "letter counts by round, and a descent to the last letter kept",
+        _word_growth,
     ),
 )

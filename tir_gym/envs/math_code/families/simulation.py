@@ -11,7 +11,7 @@ __all__ = ["FAMILIES"]
 
 
 def _shuffles(rng: random.Random, level: int) -> Problem:
-    half = rng.randrange(24, 40)
+    half = rng.randrange(28, 34)
     cards = 2 * half
     cut = rng.randrange(3, cards - 3)
     times = size(rng, level, 10, 1510)
@@ -182,29 +182,104 @@ sum(gone[-{keep}:])"""
     return Problem(f"{prompt} {INTEGER}", str(answer), program)
 
 
+def _sandpile(rng: random.Random, level: int) -> Problem:
+    side = 5
+    heights = [rng.randrange(4) for _ in range(side * side)]
+    row, column = rng.randrange(1, side - 1), rng.randrange(1, side - 1)
+    grains = size(rng, level, 10, 110)
+    near = _NEIGHBOURS
+    piles = heights[:]
+    piles[row * side + column] += grains
+    unstable = [row * side + column]
+    while unstable:
+        cell = unstable.pop()
+        fallen, piles[cell] = divmod(piles[cell], 4)
+        if fallen:
+            for other in near[cell]:
+                piles[other] += fallen
+                if piles[other] >= 4:
+                    unstable.append(other)
+    answer = sum((place + 1) * height for place, height in enumerate(piles))
+    table = [heights[i : i + side] for i in range(0, side * side, side)]
+    prompt = rng.choice(
+        (
+            (
+                f"Sand lies on a {side} by {side} board; the numbers of grains, row by row, are {listing(table)}. "
+                f"{grains} more grains are dropped one after the other on row {row + 1}, column {column + 1} (counted "
+                "from 1). Whenever a cell holds 4 grains or more, it topples: 4 of its grains leave, one to each of "
+                "the four neighbouring cells, where those beyond the edge are lost; this goes on until no cell holds "
+                f"4, then the next grain is dropped. At the end number the cells 1 to {side * side}, row by row, and "
+                "multiply each cell's number by its grains. What is the sum of the products?"
+            ),
+            (
+                f"In the abelian sandpile model on a {side} by {side} grid (a cell with at least 4 grains gives one "
+                "to each orthogonal neighbour, grains pushed off the grid vanish) the rows of the initial stable "
+                f"configuration are {listing(table)}. Add {grains} grains at the cell in row {row + 1} and column "
+                f"{column + 1} (rows and columns are counted from 1) and stabilise. With h_1, ..., h_{side * side} the "
+                f"final heights read row by row, compute 1*h_1 + 2*h_2 + ... + {side * side}*h_{side * side}."
+            ),
+        )
+    )
+    program = f"""board = {table}
+def drop(row, column):
+    board[row][column] += 1
+    if board[row][column] == 4:
+        board[row][column] = 0
+        for r, c in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            if 0 <= r < {side} and 0 <= c < {side}:
+                drop(r, c)
+for grain in range({grains}):
+    drop({row}, {column})
+sum(number * height for number, height in enumerate(sum(board, []), 1))"""
+    return Problem(f"{prompt} {INTEGER}", str(answer), program)
+
+
+_NEIGHBOURS = tuple(
+    tuple(
+        5 * r + c
+        for r, c in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1))
+        if 0 <= r < 5 and 0 <= c < 5
+    )
+    for row in range(5)
+    for column in range(5)
+)
+"""Cells beside each cell of a board of five by five."""
+
+
 FAMILIES = (
     Family(
         "shuffles",
         "simulation",
-        "Hundreds of rounds on up to 78 cards; a shortcut needs the cycles of the whole permutation.",
+        "Hundreds of rounds on over fifty cards; a shortcut needs the cycles of the whole permutation.",
+        "the cycles of one round",
         _shuffles,
     ),
     Family(
         "automaton",
         "simulation",
         "Hundreds of cell updates of a chaotic rule, where one slip changes the whole row.",
+        "whole rows as bits of one integer",
         _automaton,
     ),
     Family(
         "service_desk",
         "simulation",
         "Twenty or more customers over several desks have to be followed minute by minute.",
+        "a heap of the times at which desks are free",
         _service_desk,
     ),
     Family(
         "counting_out",
         "simulation",
         "Over a thousand eliminations, or a recurrence modulo every circle size, three times over.",
+        "Josephus's recurrence over circle sizes",
         _counting_out,
+    ),
+    Family(
+        "sandpile",
+        "simulation",
+        "Hundreds of topplings on a board of 25 cells, each of which can set off others.",
+        "all grains at once, toppled in bulk (the model is abelian)",
+        _sandpile,
     ),
 )

@@ -1,0 +1,1 @@
+"""A knapsack whose items are hidden behind budgeted inspections."""

@@ -1,0 +1,271 @@
+"""Verdicts and rewards anew: from the record of an episode alone, or by replaying it."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import Any, Self, cast
+
+from tir_gym.core.calls import Tally
+from tir_gym.core.domain import Domain, Setting
+from tir_gym.core.episode import TRUNCATING
+from tir_gym.core.interfaces import World
+from tir_gym.core.outcome import Outcome
+from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, Verdict
+from tir_gym.core.task import Gold, Task
+from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Source
+from tir_gym.core.verify import Answer, EpisodeView, Evidence, Score, Verifier
+from tir_gym.drivers.env import ToolEnv
+from tir_gym.drivers.slot import ReplayMismatch
+from tir_gym.envs.registration import default_executor
+from tir_gym.rollout.record import record_of, setting_of
+from tir_gym.version import __version__
+
+
+class RescoreError(ValueError):
+    """A record cannot be scored again here; the message says why, and what would help."""
+
+
+class NeedsReplay(RescoreError):  # noqa: N818
+    """The verdict looks at the world, which is not in the file: replay the episode (`reverify=True`)."""
+
+
+def rescore(record: EpisodeRecord, *, reverify: bool = False, setting: Setting | None = None) -> EpisodeRecord:
+    """The record with the verdict, outcome and reward that this installation gives it; nothing else is changed.
+
+    The task is found again by its id in the setting's task set, whose fingerprint must be the recorded one. The
+    verifier sees the recorded answer, call log and policy text. With `reverify` the episode is replayed instead, which
+    must bring the recorded transcript, calls and changes of the world. An episode that the environment broke, or that
+    was cut off before its end, has no verdict and is returned as it is.
+
+    `setting` stands in for the one made from the record's options, for what a record cannot hold (a reward program or
+    a task set given as an object). Raises `RescoreError`; `NeedsReplay` where the verifier looks at the world.
+    """
+    with Rescorer(setting_of if setting is None else lambda _: setting) as again:
+        return again(record, reverify=reverify)
+
+
+def same_verdict(one: EpisodeRecord, other: EpisodeRecord) -> bool:
+    """Whether two records of an episode agree on score, validity, outcome and every reward; nan equals nan."""
+    return _verdict_key(one) == _verdict_key(other)
+
+
+class Rescorer:
+    """`rescore` for many records: settings, verifiers and replaying environments are kept until it is closed."""
+
+    def __init__(self, setting_for: Callable[[EpisodeRecord], Setting] = setting_of) -> None:
+        self._setting_for = setting_for
+        self._benches: dict[str, _Bench] = {}
+
+    def __call__(self, record: EpisodeRecord, *, reverify: bool = False) -> EpisodeRecord:
+        """As `rescore`."""
+        if record.outcome in (Outcome.RUNNING, Outcome.ENV_ERROR):
+            return record
+        bench = self._bench(record)
+        return bench.replay(record) if reverify else bench.judge(record)
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        for bench in self._benches.values():
+            bench.close()
+        self._benches.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _bench(self, record: EpisodeRecord) -> "_Bench":
+        key = json.dumps([record.state.env_id, sorted(record.options.items())], default=str)
+        if key not in self._benches:
+            try:
+                self._benches[key] = _Bench(self._setting_for(record))
+            except ValueError as error:
+                raise RescoreError(str(error)) from error
+        return self._benches[key]
+
+
+class _Bench:
+    """One setting with its verifier, and an environment once something is replayed."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self._verifier: Verifier | None = None
+        self._env: ToolEnv | None = None
+
+    def judge(self, record: EpisodeRecord) -> EpisodeRecord:
+        """The verdict from the file."""
+        task = self._task(record)
+        if self._verifier is None:
+            self._verifier = self.setting.domain.verifier()
+            self._verifier.acquire()
+        looks: list[str] = []
+        has_world = type(self.setting.domain).world is not Domain.world
+        evidence = evidence_of(record, task, cast(World, _Absent(looks)) if has_world else None)
+        score, failure = _judge(self._verifier, evidence, task.gold)
+        outcome = _outcome(record.ended_by, score)
+        rewards = dict.fromkeys(record.reward_channels, math.nan)
+        total = math.nan
+        if outcome.valid:
+            view = EpisodeView(evidence, score, outcome, record.turns, tally_of(record).format_errors)
+            try:
+                rewards = self.setting.rewards.evaluate(view)
+            except NeedsReplay:
+                pass
+            else:
+                total = self.setting.rewards.total(rewards)
+        if looks or (has_world and score is None):
+            why = f" ({failure})" if failure and not looks else ""
+            raise NeedsReplay(f"the verdict of {record.state.env_id} looks at the world{why}: replay with --reverify")
+        return record.model_copy(
+            update={
+                "verdict": _verdict(score, failure),
+                "outcome": outcome.value,
+                "valid": outcome.valid,
+                "failure": failure,
+                "rewards": rewards,
+                "total": total,
+                "version": __version__,
+            }
+        )
+
+    def replay(self, record: EpisodeRecord) -> EpisodeRecord:
+        """The verdict of the episode played again."""
+        self._task(record)
+        if self._env is None:
+            self._env = ToolEnv(self.setting, default_executor() if self.setting.runs_code else None)
+        mismatch: ReplayMismatch | None = None
+        try:
+            self._env.set_state(record.state)
+        except ReplayMismatch as error:  # the digest covers the verdict too: what came before it decides
+            mismatch = error
+        again = record_of(self._env, key=record.key, policy=record.policy)
+        if mismatch and _course(again) != _course(record):
+            raise RescoreError(str(mismatch)) from mismatch
+        taken = ("state", "outcome", "valid", "failure", "verdict", "rewards", "total", "version")
+        return record.model_copy(update={name: getattr(again, name) for name in taken})
+
+    def close(self) -> None:
+        if self._verifier is not None:
+            self._verifier.release()
+            self._verifier = None
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _task(self, record: EpisodeRecord) -> Task:
+        """The record's task, once everything is found to be the same here as where it was played."""
+        here, there = self.setting.tasks, record.state.task
+        try:
+            fingerprint = here.fingerprint
+            task = here.find(there.id) if fingerprint == there.fingerprint else None
+        except (LookupError, OSError, ValueError) as error:
+            raise RescoreError(f"the task of {record.key!r} cannot be found: {error}") from error
+        if task is None:
+            raise RescoreError(
+                f"task set {there.set!r} has the fingerprint {there.fingerprint} in the record and {fingerprint} here: "
+                f"these are other tasks (written by version {record.version}, this is {__version__})"
+            )
+        if record.reward_channels != self.setting.rewards.channels:
+            raise RescoreError(
+                f"the record was rewarded in the channels {list(record.reward_channels)}, the program here has "
+                f"{list(self.setting.rewards.channels)}: give rescore() a setting with the program it was played with"
+            )
+        return task
+
+
+class _Absent:
+    """Stands where a world was: whoever looks at it is refused, and noted."""
+
+    __slots__ = ("_looks",)
+
+    def __init__(self, looks: list[str]) -> None:
+        self._looks = looks
+
+    def __getattribute__(self, name: str) -> Any:
+        object.__getattribute__(self, "_looks").append(name)
+        raise NeedsReplay("the world is not in the file")
+
+
+def evidence_of(record: EpisodeRecord, task: Task, world: World | None = None) -> Evidence:
+    """What a verifier may read of a recorded episode; gold is taken off the task."""
+    answer = None
+    if record.ended_by == "answer" or record.answer:
+        last = record.state.actions[-1]
+        answer = Answer(record.answer, last.answer_origin if last.answer is not None else "call", record.confidence)
+    return Evidence(
+        task=task.public,
+        answer=answer,
+        calls=tuple(map(call_of, record.calls)),
+        world=world,
+        policy_text=tuple(_authored(entry) for entry in record.transcript if entry.source == Source.POLICY),
+        ended_by=record.ended_by,
+    )
+
+
+def call_of(data: CallRecordData) -> CallRecord:
+    """A line of the recorded call log as the call log holds it."""
+    fields = {name: getattr(data, name) for name in CallRecordData.model_fields if name != "measured"}
+    return CallRecord(**{**fields, "status": CallStatus(data.status), "error": CallErrorType(data.error)})
+
+
+def tally_of(record: EpisodeRecord) -> Tally:
+    """The episode's counts, from its actions and its call log."""
+    tally = Tally(turns=record.turns, calls=len(record.calls))
+    keys: set[str] = set()
+    for call in record.calls:
+        tally.ok += call.status == CallStatus.OK
+        tally.failed += call.status != CallStatus.OK
+        tally.duplicate += call.key in keys
+        keys.add(call.key)
+    for data in record.state.actions:
+        tally.format_errors += len(data.errors)
+        tally.repairs += len(data.repairs)
+        tally.void += data.action().void
+    return tally
+
+
+def _authored(entry: EntryData) -> str:
+    tail = next((span.start for span in entry.spans if span.part == "tail"), None)
+    return entry.text[:tail]
+
+
+def _judge(verifier: Verifier, evidence: Evidence, gold: Gold) -> tuple[Score | None, str]:
+    """The score, or None and why there is none."""
+    try:
+        score = verifier.score(evidence, gold)
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+    if score.valid:
+        return score, ""
+    return None, score.reason or "the verifier reached no verdict and gave no reason"
+
+
+def _outcome(ended_by: str, score: Score | None) -> Outcome:
+    """How an episode that came to its end ended, as `Episode` concludes it."""
+    if score is None:
+        return Outcome.JUDGE_ERROR
+    if ended_by in TRUNCATING:
+        return TRUNCATING[ended_by]
+    if ended_by == "void":
+        return Outcome.POLICY_ERROR
+    return Outcome.SOLVED if score.value >= 1.0 else Outcome.FAILED
+
+
+def _verdict(score: Score | None, failure: str) -> Verdict:
+    if score is None:
+        return Verdict(value=math.nan, valid=False, reason=failure, evidence={})
+    return Verdict(value=score.value, valid=True, reason=score.reason, evidence=dict(score.evidence))
+
+
+def _verdict_key(record: EpisodeRecord) -> str:
+    return repr((record.verdict.value, record.outcome, sorted(record.rewards.items()), record.total))
+
+
+def _course(record: EpisodeRecord) -> Any:
+    """All that happened before the verdict, as JSON data without readings of the machine."""
+    happened = {"transcript", "calls", "world_diff", "ended_by", "answer"}
+    data = record.model_dump(mode="json", include=happened)
+    for call in data["calls"]:
+        del call["measured"]
+    return data
