@@ -1,5 +1,8 @@
 """The house is as its plan says."""
 
+import dataclasses
+import hashlib
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,6 +12,7 @@ import pytest
 
 import tir_gym
 from tests.play import SHIPPED_IDS
+from tir_gym.envs.registration import make_setting
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,20 +55,21 @@ def test_importing_and_making_take_no_network_and_registering_is_enough(env_id):
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_versions_mean_something():
-    """A change of what (seed, index) gives makes a new version of the id: this hash is `-v0`."""
-    import hashlib
-    import json
-
-    from tir_gym.envs.math_code.tasks import make_tasks
-
+@pytest.mark.parametrize("env_id", SHIPPED_IDS)
+def test_versions_mean_something(env_id):
+    """A change of what (seed, index) gives makes a new version of the id: these hashes are `-v0`."""
     digest = hashlib.sha256()
     for split in ("train", "validation", "test"):
-        tasks = make_tasks(None, split, None)
+        tasks = make_setting(env_id, split=split).tasks
         for seed in range(100):
             task = tasks.draw(seed)
-            digest.update(json.dumps([task.id, task.prompt, task.gold.answer, task.gold.plan]).encode())
-    assert digest.hexdigest() == GOLDEN
+            content = [task.id, task.prompt, task.gold.answer, task.gold.plan, task.data]
+            digest.update(json.dumps(content, default=dataclasses.asdict, sort_keys=True).encode())
+    assert digest.hexdigest() == GOLDEN[env_id]
 
 
-GOLDEN = "344dfb65d46855c882ab7a3101b3f9f42470040ca3bbf0ed2c3b499441867127"
+GOLDEN = {
+    "tir/MathCode-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
+    "tir/MathCodeStateless-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
+    "tir/OpaqueKnapsack-v0": "4c12e93fc37d481cb8405d9651cb036d85d27e9aa203fc016091ca4651c16f0d",
+}
