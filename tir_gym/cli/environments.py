@@ -122,7 +122,7 @@ _NARROW = 24
 def _print_catalogue(rows: list[Mapping[str, object]]) -> None:
     """Rows with the same keys: a table of what is short, and below it what is said at length."""
     short = [name for name in rows[0] if all(len(str(row[name])) <= _NARROW for row in rows)]
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in short:
         numeric = isinstance(rows[0][name], int | float)
         table.add_column(name, overflow="fold", justify="right" if numeric else "left", no_wrap=name == short[0])

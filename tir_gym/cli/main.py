@@ -47,7 +47,7 @@ for _panel, _commands in _PANELS.items():
 \b
   tir-gym describe tir/MathCode-v0     what a policy sees, and its tools
   tir-gym play tir/MathCode-v0         try it yourself
-  tir-gym rollout tir/MathCode-v0      let the oracle play, and one that is mute
+  tir-gym rollout tir/MathCode-v0      let the oracle and a mute policy play
 
 [bold]Exit status[/]
 
