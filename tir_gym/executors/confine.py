@@ -35,7 +35,7 @@ class Confinement:
         self.no_filter = seccomp.supported()
         self.gate = self.filter = b""
         if not self.no_filter:
-            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(self.abi >= 6, True)
+            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(True)
             self._probe()
 
     def _probe(self) -> None:
@@ -52,7 +52,7 @@ class Confinement:
             os._exit(refused)
         refused = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if refused & 1:  # without the gate nothing may fork, the host's copies included
-            self.gate, self.filter = b"", seccomp.allow_list(self.abi >= 6, False)
+            self.gate, self.filter = b"", seccomp.allow_list(False)
         if refused & 2:
             self.filter, self.no_filter = b"", "the kernel refuses seccomp filters; it needs CONFIG_SECCOMP_FILTER"
 

@@ -36,6 +36,8 @@ MAX_CALL = 1 << 20
 """Bytes of one tool call's frame."""
 CHUNK = 1 << 19
 """Bytes of a file in one frame."""
+RULES = 63
+"""The descriptor at which a copy finds its Landlock rules."""
 _encode = json.JSONEncoder(allow_nan=False).encode
 _decode = json.JSONDecoder().decode
 _SIGINT = int(signal.SIGINT)
@@ -355,17 +357,13 @@ class Guest:
         self.frozen = True
         try:
             line.send(b"copy")
-            data, rules, _, _ = socket.recv_fds(line, 4096, 1)
-            box = data.decode()
+            said = line.recv(4096).decode()
             line.close()
+            ruled, box = said[0] == "+", said[1:]
             if not box.startswith("/"):
-                raise OSError(box)
+                raise OSError(said)
             old, here = self.work, os.getcwd()  # noqa: PTH109
             copy_tree(old, box)
-            for fd in rules:
-                with contextlib.suppress(OSError):  # past the kernel's 16 layers it keeps its parent's part of the tree
-                    jail.landlock_enter(fd)
-                os.close(fd)
             self.work = box
             inside = os.path.relpath(here, old)
             os.chdir(box if inside.startswith("..") else os.path.join(box, inside))  # noqa: PTH118
@@ -373,6 +371,9 @@ class Guest:
             os.environ.update(HOME=box, TMPDIR=box)
             if getattr(sys.modules.get("tempfile"), "tempdir", None):
                 sys.modules["tempfile"].tempdir = box  # type: ignore[attr-defined]
+            if ruled:
+                jail.landlock_enter(RULES)  # the server puts the rules there while this process waits
+                os.close(RULES)
         except OSError as error:
             self.channel.send({"t": "failed", "text": f"cannot copy the working directory: {error}"})
             os._exit(70)

@@ -1,7 +1,8 @@
 """The system calls that code in a session may make: two classic BPF programs, assembled here (x86_64).
 
-`allow_list` denies everything it does not name. `fork_gate` hands each attempt to fork to the fork server, which lets
-it pass only during a fork the host has asked for; so a policy cannot start a process at all.
+`allow_list` denies everything it does not name, signals among it. `fork_gate` hands each attempt to fork to the fork
+server, which lets it pass only during a fork the host has asked for, so a policy cannot start a process at all; and
+each attempt to take up Landlock rules, for which the server puts in the rules that it wants a copy to have.
 Runs in the fork server with the standard library only.
 """
 
@@ -20,6 +21,8 @@ _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020000
 _FORK_FLAGS = (0x01200011, 0x11)  # glibc's and musl's fork()
 
 _CLONE, _CLONE3 = 56, 435
+RESTRICT = 446
+"""landlock_restrict_self, as the gate reports it."""
 _ALLOWED = (
     "read=0 write=1 open=2 close=3 stat=4 fstat=5 lstat=6 poll=7 lseek=8 mmap=9 mprotect=10 munmap=11 brk=12 "
     "rt_sigaction=13 rt_sigprocmask=14 rt_sigreturn=15 pread64=17 pwrite64=18 readv=19 writev=20 access=21 pipe=22 "
@@ -39,10 +42,9 @@ _ALLOWED = (
     "epoll_pwait=281 timerfd_create=283 eventfd=284 fallocate=285 timerfd_settime=286 timerfd_gettime=287 "
     "eventfd2=290 epoll_create1=291 dup3=292 pipe2=293 preadv=295 pwritev=296 getcpu=309 renameat2=316 getrandom=318 "
     "membarrier=324 copy_file_range=326 preadv2=327 pwritev2=328 statx=332 rseq=334 close_range=436 faccessat2=439 "
-    "epoll_pwait2=441 landlock_restrict_self=446 futex_waitv=449"
+    "epoll_pwait2=441 futex_waitv=449"
 )
 _ABSENT = (_CLONE3, 437)  # clone3 and openat2: the C library falls back on the forms a filter can read
-_SIGNALS = (62, 234)  # kill, tgkill
 _LAST_KNOWN = 451
 
 Code = list[tuple[int, int, int, int]]
@@ -105,8 +107,8 @@ def _program(body: Code) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in head + body)
 
 
-def allow_list(signals: bool, forks: bool) -> bytes:
-    """The main filter. `signals`: kill is confined by Landlock; `forks`: `fork_gate` stands before clone."""
+def allow_list(forks: bool) -> bytes:
+    """The main filter. `forks`: `fork_gate` stands before clone and landlock_restrict_self."""
     special: dict[int, Code] = {
         _CLONE: _clone(forks),
         53: _one_of(0, (1,)),  # socketpair: AF_UNIX
@@ -118,7 +120,7 @@ def allow_list(signals: bool, forks: bool) -> bytes:
     }
     special |= {number: _ret(_ERRNO | errno.ENOSYS) for number in _ABSENT}
     special |= {int(entry.split("=")[1]): _PASS for entry in _ALLOWED.split()}
-    special |= dict.fromkeys(_SIGNALS, _PASS if signals else _DENY)
+    special[RESTRICT] = _PASS if forks else _DENY
     rules: list[tuple[int, Code]] = []
     for number in range(_LAST_KNOWN + 1):
         action = special.get(number, _DENY)
@@ -129,9 +131,11 @@ def allow_list(signals: bool, forks: bool) -> bytes:
 
 
 def fork_gate() -> bytes:
-    """The filter that reports every clone which is no thread to its listener."""
+    """The filter that reports to its listener every clone which is no thread, and every landlock_restrict_self."""
     return _program(
         [
+            (0x15, 0, 1, RESTRICT),
+            *_ret(_NOTIFY),
             (0x15, 1, 0, _CLONE),
             *_PASS,
             *_arg(0),

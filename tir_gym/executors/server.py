@@ -17,6 +17,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import struct
 import sys
 import time
@@ -24,11 +25,15 @@ import types
 from dataclasses import dataclass, field
 from typing import Any
 
-from tir_gym.executors import guest, jail
+from tir_gym.executors import guest, jail, seccomp
 from tir_gym.executors.confine import WARM, Confinement
 
 _RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
+_ADD_FD, _SET_FD, _CLOSE_ON_EXEC = 0x40182103, 1, 0x80000
 _CONTINUE = 1
+_BUSY = 16
+_LAYERS = 16
+"""Landlock layers that a process may have; a session begins with one, each copy adds one."""
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
 _BORN = -2  # as `frames.BORN`
 _BIRTH_S = 10.0
@@ -62,6 +67,8 @@ class Member:
     pidfd: int = -1
     base: str = ""
     box: str = ""
+    device: int = -1
+    layers: int = 1
 
 
 @dataclass(eq=False)
@@ -77,6 +84,8 @@ class Birth:
     """An earlier fork of the family ended with a process missing while this one was under way."""
     unwanted: bool = False
     """The host has given the copy up before it was there."""
+    rules: int = -1
+    """The Landlock rules (descriptor) that the copy has yet to take up."""
 
 
 class Server:
@@ -234,16 +243,87 @@ class Server:
         self._control()
         if self.child is not None:
             return
-        number, pid = struct.unpack_from("=QI", request)
-        under_way = (b for b in self.births.values() if b.parent.family is family and b.parent.pid == pid and b.tickets)
-        birth = next(under_way, None)
-        if birth is not None:
-            birth.tickets -= 1
-            birth.missing += 1
-        allowed = birth is not None
-        answer = bytearray(struct.pack("=QqiI", number, 0, 0 if allowed else -1, _CONTINUE if allowed else 0))
+        number, pid, _, call = struct.unpack_from("=QIIi", request)
+        refusal = self._confine(family, number, pid) if call == seccomp.RESTRICT else self._admit(family, pid)
+        answer = bytearray(struct.pack("=QqiI", number, 0, -refusal, 0 if refusal else _CONTINUE))
         with contextlib.suppress(OSError):
             fcntl.ioctl(family.gate, _SEND_NOTICE, answer)
+        for line in [line for line, birth in self.births.items() if birth.parent.family is family]:
+            self._end_if_done(line)
+
+    def _admit(self, family: Family, pid: int) -> int:
+        """Whether a process may fork now: 0, or the error it gets."""
+        under_way = (b for b in self.births.values() if b.parent.family is family and b.parent.pid == pid and b.tickets)
+        birth = next(under_way, None)
+        if birth is None:
+            return 1
+        with contextlib.suppress(OSError):
+            if self._shares_memory(self._outer_pid(birth.parent.pidfd)):
+                return _BUSY
+        birth.tickets -= 1
+        birth.missing += 1
+        return 0
+
+    def _confine(self, family: Family, number: int, pid: int) -> int:
+        """Give a copy that waits for them its rules, if it holds nothing of its parent: 0, or the error it gets."""
+        mine = (b for b in self.births.values() if b.parent.family is family and b.child.pid == pid and b.rules >= 0)
+        birth = next(mine, None)
+        if birth is None or not self._is_alone(birth.child):
+            return 1
+        wanted = struct.pack("=QIIII", number, _SET_FD, birth.rules, guest.RULES, _CLOSE_ON_EXEC)
+        try:
+            fcntl.ioctl(family.gate, _ADD_FD, bytearray(wanted))
+            self._present(birth)
+        except OSError:
+            return 1
+        os.close(birth.rules)
+        birth.rules = -1
+        return 0
+
+    def _present(self, birth: Birth) -> None:
+        """Tell the host that the copy lives, before the copy can say so itself."""
+        birth.child.channel.send(birth.child.secret + struct.pack("!ii", _BORN, 0), socket.MSG_DONTWAIT)
+
+    def _shares_memory(self, outer: str) -> bool:
+        """Whether a process could share memory with its copy: threads, or writable shared mappings."""
+        mapped = (line.split(maxsplit=2)[1] for line in self._read(f"{outer}/maps").splitlines())
+        return len(self._names(f"{outer}/task")) > 1 or any(rights[1:2] + rights[3:4] == "ws" for rights in mapped)
+
+    def _is_alone(self, member: Member) -> bool:
+        """Whether a copy has one thread, is in its own directory, and holds no descriptor that its parent has, too.
+
+        Where the kernel does not let the server look, which is without namespaces and privileges only, it is believed.
+        """
+        try:
+            outer = self._outer_pid(member.pidfd)
+            if len(self._names(f"{outer}/task")) > 1 or not self._is_own(member, f"{outer}/cwd"):
+                return False
+            channel = os.fstat(member.channel.fileno()).st_ino
+            for name in self._names(f"{outer}/fd"):
+                found = os.stat(f"{outer}/fd/{name}", dir_fd=self.config["proc"])
+                own = stat.S_ISREG(found.st_mode) and self._is_own(member, f"{outer}/fd/{name}")
+                if not (
+                    own or stat.S_ISCHR(found.st_mode) or (stat.S_ISSOCK(found.st_mode) and found.st_ino == channel)
+                ):
+                    return False
+        except PermissionError:
+            return not self.config["namespaces"]
+        except OSError:
+            return False
+        return True
+
+    def _is_own(self, member: Member, link: str) -> bool:
+        """Whether a link of /proc leads into the directory of `member`."""
+        if member.device >= 0:
+            return os.stat(link, dir_fd=self.config["proc"]).st_dev == member.device
+        return os.readlink(link, dir_fd=self.config["proc"]).startswith(member.base + "/")
+
+    def _names(self, path: str) -> list[str]:
+        fd = os.open(path, os.O_RDONLY, dir_fd=self.config["proc"])
+        try:
+            return os.listdir(fd)  # noqa: PTH208
+        finally:
+            os.close(fd)
 
     # --- forks ---------------------------------------------------------------------------------------------------
     def _fork(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
@@ -278,8 +358,12 @@ class Server:
             pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
             with contextlib.suppress(OSError):
                 self._announce(line, birth, data, pid)
-            if not birth.tickets and not birth.missing:
-                self._end_birth(line)
+            self._end_if_done(line)
+
+    def _end_if_done(self, line: socket.socket) -> None:
+        birth = self.births.get(line)
+        if birth is not None and not birth.tickets and not birth.missing and birth.rules < 0:
+            self._end_birth(line)
 
     def _announce(self, line: socket.socket, birth: Birth, data: bytes, pid: int) -> None:
         family = birth.parent.family
@@ -291,16 +375,13 @@ class Server:
                 jail.send_signal(birth.child.pidfd, signal.SIGKILL)
                 return
             try:
-                birth.child.box, rules = self._new_box(birth)
+                birth.rules = self._new_box(birth)
             except OSError as error:
                 line.send(f"!{error}".encode())
                 return
-            try:  # that it lives, with the host before the copy can say so
-                birth.child.channel.send(birth.child.secret + struct.pack("!ii", _BORN, 0), socket.MSG_DONTWAIT)
-                socket.send_fds(line, [birth.child.box.encode()], [rules] if rules >= 0 else [])
-            finally:
-                if rules >= 0:
-                    os.close(rules)
+            if birth.rules < 0:
+                self._present(birth)
+            line.send(f"{'-' if birth.rules < 0 else '+'}{birth.child.box}".encode())
         elif data == b"parent" and not family.frozen and pid not in taken:
             family.frozen = True
             self._settle(birth.parent, pid)
@@ -311,6 +392,11 @@ class Server:
         birth = self.births.pop(line)
         self._forget(line.fileno())
         line.close()
+        if birth.rules >= 0:  # it never took up its rules, so the host never heard of it
+            os.close(birth.rules)
+            birth.rules = -1
+            with contextlib.suppress(OSError):
+                jail.send_signal(birth.child.pidfd, signal.SIGKILL)
         if birth.child.pid < 0:
             _hang_up(birth.child.channel)
         family = birth.parent.family
@@ -353,12 +439,7 @@ class Server:
         try:
             for pidfd in {parent.pidfd, family.pidfd}:
                 tasks = f"{self._outer_pid(pidfd)}/task"
-                fd = os.open(tasks, os.O_RDONLY, dir_fd=self.config["proc"])
-                try:
-                    names = os.listdir(fd)  # noqa: PTH208
-                finally:
-                    os.close(fd)
-                for name in names:
+                for name in self._names(tasks):
                     found.update(self._read(f"{tasks}/{name}/children").split())
         except (OSError, IndexError):
             return True
@@ -393,29 +474,32 @@ class Server:
         self.members[member.sid] = member
         self._watch(member.pidfd, functools.partial(self._copy_died, member))
 
-    def _new_box(self, birth: Birth) -> tuple[str, int]:
-        """Mount a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be.
+    def _new_box(self, birth: Birth) -> int:
+        """Make a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be.
 
-        Also returns the Landlock rules for the copy (-1: none), since what runs in sessions may not make any.
+        Its name cannot be guessed, so that its ancestors, who may reach there, do not find it. Returns the Landlock
+        rules for the copy (descriptor, -1: none).
         """
-        family = birth.parent.family
+        family, child = birth.parent.family, birth.child
         family.copies += 1
-        birth.child.base = f"{birth.parent.base}/{family.copies}"
-        box = birth.child.base + "/work"
+        child.base = f"{birth.parent.base}/{os.urandom(16).hex()}"
+        child.box = child.base + "/work"
+        child.layers = birth.parent.layers + 1
         if not self.config["namespaces"]:
-            self.jail.make_box(birth.child.base, family.uid)
-            return box, self.jail.copy_rules(birth.child.base)
+            self.jail.make_box(child.base, family.uid)
+            return self.jail.copy_rules(child.base) if child.layers <= _LAYERS else -1
         owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
         jail.setns(family.pidfd, jail.NEWNS)
         try:
             flags = jail.NOSUID | jail.NODEV | jail.NOEXEC
             if family.copies == 1:
                 jail.mount("tmpfs", "/box/copies", "tmpfs", flags, "size=1m,nr_inodes=4096,mode=0711")
-            os.mkdir(birth.child.base, 0o711)  # noqa: PTH102
-            os.mkdir(box, 0o711)  # noqa: PTH102
+            os.mkdir(child.base, 0o711)  # noqa: PTH102
+            os.mkdir(child.box, 0o711)  # noqa: PTH102
             size = f"size={family.disk},nr_inodes=2048,mode=0700,{owner}"
-            jail.mount("tmpfs", box, "tmpfs", flags, size)
-            return box, self.jail.copy_rules(birth.child.base)
+            jail.mount("tmpfs", child.box, "tmpfs", flags, size)
+            child.device = os.stat(child.box).st_dev  # noqa: PTH116
+            return self.jail.copy_rules(child.base) if child.layers <= _LAYERS else -1
         finally:
             jail.setns(self.self_fd, jail.NEWNS)
 

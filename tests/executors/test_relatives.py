@@ -1,0 +1,123 @@
+"""A session against its copies and they against each other, also where code tampered with the interpreter first."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.executors.conftest import LIMITS, run
+from tests.executors.test_forkserver import GUEST
+from tir_gym.core.interfaces import ForkError, RunStatus
+from tir_gym.executors.forkserver import ForkServer
+
+
+@pytest.fixture(scope="module", params=["namespaces", "no namespaces"])
+def executor(request: pytest.FixtureRequest) -> Iterator[ForkServer]:
+    with ForkServer(preload=(), namespaces=request.param == "namespaces").leased() as server:
+        yield server
+
+
+def test_an_original_cannot_find_what_its_copies_keep(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0)
+    copy = opened.fork()
+    run(copy, "open('mine', 'w').write('copy')")
+    search = """
+import os
+above = os.path.dirname(os.getcwd())
+found = []
+for folder in (above, os.path.join(above, 'copies')):
+    try:
+        found += os.listdir(folder)
+    except OSError as error:
+        found.append(type(error).__name__)
+for number in range(100):
+    for folder in ('copies', 'work'):
+        found += [number] if os.path.exists(os.path.join(above, folder, str(number))) else []
+found
+"""
+    seen = run(opened, search).value
+    if executor.namespaces:  # without, sessions that run as the host's user may list their own folder
+        assert "PermissionError" in seen
+        assert not any(digit in seen for digit in "0123456789")
+    assert run(copy, "open('mine').read()").value == "'copy'"
+
+
+@pytest.mark.parametrize("call", ["os.kill(pid, 9)", "os.kill(pid, 0)"])
+def test_no_one_can_send_a_signal(executor: ForkServer, call: str) -> None:
+    opened = executor.open(LIMITS, 0)
+    copy = opened.fork()
+    code = f"""
+import os, signal
+sent = []
+for pid in [-1, 0, *range(1, 60)]:
+    try:
+        {call}
+        sent.append(pid)
+    except (OSError, PermissionError, ProcessLookupError):
+        pass
+sent
+"""
+    for one, other in ((opened, copy), (copy, opened)):
+        assert run(one, code).value in {"[]", ""}
+        assert run(other, "6 * 7").value == "42"
+
+
+SKIPS = {
+    "does not take up its rules": "jail.landlock_enter = lambda fd: None",
+    "keeps its parent's directory": "os.chdir = lambda path: None",
+    "keeps a file of its parent open": """
+kept = os.open('shared', os.O_RDWR | os.O_CREAT)
+g.obstacle = lambda ours: ''""",
+    "keeps its parent's output": "jail.capture = None\nguest_globals['capture'] = lambda work: None",
+    "keeps a pipe to its parent": "ends = os.pipe()\ng.obstacle = lambda ours: ''",
+    "takes up other rules than its own": "real = jail.landlock_enter\njail.landlock_enter = lambda fd: real(0)",
+}
+
+
+@pytest.mark.parametrize("skip", SKIPS.values(), ids=SKIPS)
+def test_a_copy_that_keeps_a_way_to_its_parent_is_not_let_live(
+    executor: ForkServer, skip: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server looks at the kernel's word of what the copy holds, and puts in the rules itself."""
+    monkeypatch.setattr("tir_gym.executors.session.FORK_S", 1.0)
+    opened = executor.open(LIMITS, 0)
+    spare = executor.open(LIMITS, 0)
+    inside = "import os\nguest_globals = type(g).become_copy.__globals__\njail = guest_globals['jail']"
+    run(opened, f"{GUEST}\n{inside}\n{skip}")
+    try:
+        copy = opened.fork()
+    except ForkError:
+        pass
+    else:  # let live, so it must be apart all the same
+        run(opened, "open('/'.join([os.getcwd(), 'x']), 'w').write('original')")
+        where = run(opened, "os.getcwd()").value
+        assert "Error" in run(copy, f"open({where} + '/x').read()").error
+        assert run(opened, "os.getcwd()").value != run(copy, "os.getcwd()").value
+        assert "parent" not in skip
+    assert run(spare, "6 * 7").value == "42"
+
+
+@pytest.mark.parametrize("kind", ["shared memory", "threads that are hidden"])
+def test_what_would_stay_shared_is_not_copied(executor: ForkServer, kind: str) -> None:
+    if kind == "shared memory":
+        code = "import mmap\nm = mmap.mmap(-1, 4096)\n"
+    else:
+        code = (
+            f"{GUEST}\nimport threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        )
+        code += "g.obstacle = lambda ours: ''\n"
+    opened = executor.open(LIMITS, 0)
+    assert run(opened, code).status is RunStatus.OK
+    if executor.namespaces or os.geteuid() == 0:
+        with pytest.raises(ForkError, match="busy"):
+            opened.fork()
+        assert run(opened, "6 * 7").value == "42"
+
+
+def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServer) -> None:
+    line = [executor.open(LIMITS, 0)]
+    for _ in range(18):
+        line.append(line[-1].fork())
+    assert run(line[-1], "6 * 7").value == "42"
+    for one in line:
+        one.close()
