@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -36,7 +37,7 @@ for number in range(100):
 found
 """
     seen = run(opened, search).value
-    if executor.namespaces:  # without, sessions that run as the host's user may list their own folder
+    if executor.namespaces and os.geteuid() == 0:  # else the folders of a family belong to the user they run as
         assert "PermissionError" in seen
         assert not any(digit in seen for digit in "0123456789")
     assert run(copy, "open('mine').read()").value == "'copy'"
@@ -70,30 +71,28 @@ kept = os.open('shared', os.O_RDWR | os.O_CREAT)
 g.obstacle = lambda ours: ''""",
     "keeps its parent's output": "jail.capture = None\nguest_globals['capture'] = lambda work: None",
     "keeps a pipe to its parent": "ends = os.pipe()\ng.obstacle = lambda ours: ''",
-    "takes up other rules than its own": "real = jail.landlock_enter\njail.landlock_enter = lambda fd: real(0)",
 }
 
 
-@pytest.mark.parametrize("skip", SKIPS.values(), ids=SKIPS)
+@pytest.mark.parametrize("trick", SKIPS)
 def test_a_copy_that_keeps_a_way_to_its_parent_is_not_let_live(
-    executor: ForkServer, skip: str, monkeypatch: pytest.MonkeyPatch
+    executor: ForkServer, trick: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server looks at the kernel's word of what the copy holds, and puts in the rules itself."""
     monkeypatch.setattr("tir_gym.executors.session.FORK_S", 1.0)
-    opened = executor.open(LIMITS, 0)
-    spare = executor.open(LIMITS, 0)
+    opened, spare = executor.open(LIMITS, 0), executor.open(LIMITS, 0)
     inside = "import os\nguest_globals = type(g).become_copy.__globals__\njail = guest_globals['jail']"
-    run(opened, f"{GUEST}\n{inside}\n{skip}")
-    try:
-        copy = opened.fork()
-    except ForkError:
-        pass
-    else:  # let live, so it must be apart all the same
-        run(opened, "open('/'.join([os.getcwd(), 'x']), 'w').write('original')")
-        where = run(opened, "os.getcwd()").value
-        assert "Error" in run(copy, f"open({where} + '/x').read()").error
-        assert run(opened, "os.getcwd()").value != run(copy, "os.getcwd()").value
-        assert "parent" not in skip
+    run(opened, f"{GUEST}\n{inside}\n{SKIPS[trick]}")
+    if executor.namespaces or os.geteuid() == 0:
+        with pytest.raises(ForkError):
+            opened.fork()
+    else:  # the server may not look, so only the rules hold
+        with suppress(ForkError):
+            copy = opened.fork()
+            run(opened, "open('later', 'w').write('original')")
+            where = run(opened, "os.getcwd()").value
+            assert "Error" in run(copy, f"open({where} + '/later').read()").error
+            assert "Error" in run(copy, "open('later').read()").error
     assert run(spare, "6 * 7").value == "42"
 
 
@@ -108,10 +107,11 @@ def test_what_would_stay_shared_is_not_copied(executor: ForkServer, kind: str) -
         code += "g.obstacle = lambda ours: ''\n"
     opened = executor.open(LIMITS, 0)
     assert run(opened, code).status is RunStatus.OK
-    if executor.namespaces or os.geteuid() == 0:
-        with pytest.raises(ForkError, match="busy"):
-            opened.fork()
-        assert run(opened, "6 * 7").value == "42"
+    if not executor.namespaces and os.geteuid() != 0:
+        pytest.skip("without namespaces and privileges the server may not look into a session")
+    with pytest.raises(ForkError, match="busy"):
+        opened.fork()
+    assert run(opened, "6 * 7").value == "42"
 
 
 def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServer) -> None:

@@ -321,7 +321,8 @@ class Guest:
                 self.spent = 0.0
                 line.send(b"parent")
         except OSError as caught:
-            error = f"the kernel refuses to fork: {caught.strerror}; too many live copies?"
+            reason = "shared memory or hidden threads?" if caught.errno == 16 else "too many live copies?"
+            error = f"the kernel refuses to fork: {caught.strerror}; {reason}"
         os.close(channel)
         line.close()
         self.channel.send({"t": "forked", "token": token, "error": error})
