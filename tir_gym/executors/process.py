@@ -25,7 +25,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable
 START_S = 60.0
 """Seconds a fork server has to come up."""
 _HERE = Path(__file__).parent
-_PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "server")
+_PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
 _NEEDS = {"sympy": ("mpmath",)}
 _BOOT = """import json, os, sys, types
 stage, fd = sys.argv[1], int(sys.argv[2])
