@@ -5,6 +5,7 @@ import pytest
 
 import tests.toys  # noqa: F401  registers the toy environments
 from tir_gym.envs.registration import default_executor
+from tir_gym.scoring.symbolic import comparer
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -18,8 +19,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
-    """One fork server for the whole run; environments opened by tests only lease it."""
+    """One fork server and one comparison worker for the whole run; environments opened by tests only lease them."""
     executor = default_executor()
     executor.acquire()
+    comparer().acquire()
     yield
+    comparer().release()
     executor.release()

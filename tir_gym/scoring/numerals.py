@@ -7,7 +7,7 @@ percentages, currency signs before and unit words after the numeral. Every patte
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 __all__ = ["CURRENCY_MARK", "GROUP_MARK", "UNIT_WORDS", "Number", "integer", "number", "unit_name"]
@@ -28,6 +28,10 @@ class Number:
 
     value: Fraction
     unit: str = ""
+    digits: int = field(default=0, compare=False)
+    """Significant digits of a decimal point numeral, else 0."""
+    worked: bool = field(default=True, compare=False)
+    """False where arithmetic had to be done to read it (`2+3`)."""
 
 
 _CURRENCY_SIGNS = {CURRENCY_MARK: "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
@@ -150,7 +154,9 @@ def _decimal(body: str) -> Number | None:
         return None
     if int(shift):
         value *= Fraction(10) ** int(shift)
-    return _finish(value, outer + inner, currency, body[match.end() :])
+    found = _finish(value, outer + inner, currency, body[match.end() :])
+    significant = len(numeral.replace(".", "").lstrip("0")) if "." in numeral else 0
+    return found if found is None or significant < 12 else replace(found, digits=significant)
 
 
 def _slashed(body: str) -> Number | None:
