@@ -10,11 +10,24 @@ _LAZY = {
     "Completion": "tir_gym.core.action",
     "ToolCall": "tir_gym.core.action",
     "Action": "tir_gym.core.action",
+    "Fields": "tir_gym.core.task",
+    "JsonlTasks": "tir_gym.core.task",
     "fork": "tir_gym.wrappers",
 }
 """Public names whose modules take time to import."""
 
-__all__ = ["Action", "Completion", "ToolCall", "__version__", "fork", "list_envs", "make_vec", "register"]
+__all__ = [
+    "Action",
+    "Completion",
+    "Fields",
+    "JsonlTasks",
+    "ToolCall",
+    "__version__",
+    "fork",
+    "list_envs",
+    "make_vec",
+    "register",
+]
 
 
 def __getattr__(name: str) -> Any:

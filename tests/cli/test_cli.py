@@ -17,6 +17,7 @@ from tir_gym.cli.main import app
 from tir_gym.cli.terminal import console
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.rollout import POLICIES, read_records
+from tir_gym.version import __version__
 
 TIR_GYM = Path(sys.executable).parent / "tir-gym"
 MATH = "tir/MathCode-v0"
@@ -38,6 +39,10 @@ def told(*arguments, code=0):
 def width(request, monkeypatch):
     monkeypatch.setattr(console, "_width", request.param)
     return request.param
+
+
+def test_version():
+    assert tir_gym("--version").stdout.strip() == __version__
 
 
 # --- environments ----------------------------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ def test_oracle_without_a_plan_says_what_to_use(tmp_path):
     path = tmp_path / "one.jsonl"
     path.write_text('{"question": "1+1?", "answer": "#### 2"}\n')
     done = tir_gym("rollout", MATH, "--set", f"tasks=gsm8k:{path}", "--out", tmp_path, code=2)
-    assert "GoldPolicy" in done.stderr
+    assert "the policy 'gold' plays" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["describe", "play", "rollout"])

@@ -72,6 +72,17 @@ def test_tables_fit_and_nothing_is_cut(files, width, command, monkeypatch):
     assert "…" not in shown
 
 
+def test_stats_keeps_numbers_and_headings_whole_in_80_columns(tmp_path, monkeypatch):
+    monkeypatch.setattr(console, "_width", 80)
+    env = make("tir/OpaqueKnapsack-v0")
+    with TrajectoryFile(tmp_path / "runs.jsonl") as file:
+        list(collect(env, "null", range(2), file, name="Organisation/Model-7B-abcdef"))
+    env.close()
+    shown = tir_gym("stats", file.path).stdout
+    for word in ("outcomes", "invalid", "0.00-0.66", "2 truncated", "repeat", "repairs", "failed"):
+        assert word in shown
+
+
 def test_an_empty_file_has_no_statistics(tmp_path):
     (tmp_path / "empty.jsonl").touch()
     assert "no episode" in tir_gym("stats", tmp_path / "empty.jsonl", code=2).stderr
@@ -86,6 +97,23 @@ def test_a_line_that_is_no_episode_is_named(tmp_path, monkeypatch, command):
     assert "bad.jsonl, line 1: this is no episode (version: field required)" in error
     assert len(error) < 300
     assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+
+
+@pytest.mark.parametrize("changes", [{"policy": "[/b]\x1b[2J"}, {"outcome": "[/b]\x1b[2J"}])
+@pytest.mark.parametrize("command", [["stats"], ["stats", "--by", "outcome", "--by", "policy"], ["rescore"]])
+def test_what_a_file_says_neither_drives_the_terminal_nor_is_markup(files, tmp_path, command, changes):
+    shown = tir_gym(*command, forge(files[1], tmp_path / "forged.jsonl", **changes)).output
+    assert "\x1b[2J" not in shown
+    if command != ["rescore"] or "outcome" in changes:
+        assert "[/b]\u241b[2J" in shown.replace("\n", "")
+
+
+def test_a_reason_from_a_file_does_not_drive_the_terminal(files, tmp_path):
+    (first, *_) = read_records(files[1])
+    task = first.state.task.model_copy(update={"fingerprint": "\x1b[2J"})
+    forged = forge(files[1], tmp_path / "forged.jsonl", state=first.state.model_copy(update={"task": task}))
+    shown = tir_gym("rescore", forged).output
+    assert "fingerprint \u241b[2J" in shown
 
 
 # --- rescore ---------------------------------------------------------------------------------------------------------

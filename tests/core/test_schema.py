@@ -82,6 +82,33 @@ def test_unknown_fields_other_schemas_and_missing_fields_are_refused(record, mod
         model.model_validate(data)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("transcript", 0, "source"), "nobody"),
+        (("transcript", 0, "call"), 10_000),
+        (("transcript", 0, "call"), -2),
+        (("transcript",), []),
+        (("state", "actions"), []),
+        (("state", "actions", 0, "errors"), [["unheard_of", "", 0, 0]]),
+        (("state", "actions", 0, "spans"), [["unheard_of", 0, 0]]),
+        (("calls", 0, "status"), "unheard_of"),
+        (("calls", 0, "error"), "unheard_of"),
+        (("verdict", "value"), 1e308),
+        (("verdict", "value"), None),
+        (("turns",), -1),
+    ],
+)
+def test_a_record_that_does_not_hang_together_is_refused(record, path, value):
+    data = json.loads(record.model_dump_json())
+    place = data
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(ValidationError):
+        EpisodeRecord.model_validate_json(json.dumps(data))
+
+
 def test_records_cannot_be_changed(record):
     with pytest.raises(ValidationError, match="frozen"):
         record.outcome = "failed"

@@ -3,6 +3,7 @@
 import json
 import threading
 
+import gymnasium as gym
 import pytest
 
 from tests.play import make
@@ -40,6 +41,13 @@ def text_of(record):
     """The line of a record without what was measured."""
     calls = [call.model_copy(update={"measured": None}) for call in record.calls]
     return record.model_copy(update={"calls": calls}).model_dump_json(warnings=False)
+
+
+def test_an_environment_in_wrappers_is_refused_with_the_mend():
+    env = gym.make(MATH)
+    with pytest.raises(TypeError, match=r"give env\.unwrapped"):
+        list(collect(env, "null", range(1)))
+    env.close()
 
 
 # --- many at a time ---------------------------------------------------------------------------------------------------

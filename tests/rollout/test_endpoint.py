@@ -5,6 +5,7 @@ import json
 import math
 import signal
 import threading
+import traceback
 import zlib
 from types import SimpleNamespace
 
@@ -290,7 +291,7 @@ def test_a_fault_that_stays_leaves_the_episode_out(tmp_path, desk, fault, cause)
         asked = endpoint(server, max_retries=2)
         rollout = collect(desk, asked, range(3), file)
         played = [next(rollout), next(rollout)]
-        with pytest.raises(EpisodesLeftOut, match=r"1 episodes are left out.*seeds 0") as left_out:
+        with pytest.raises(EpisodesLeftOut, match=r"1 episode is left out.*seeds 0") as left_out:
             next(rollout)
         assert len(server.requests) == 3 + 2
         (failure,) = left_out.value.failures.values()
@@ -350,7 +351,23 @@ def test_a_refused_key_ends_the_rollout_at_once(desk):
         with pytest.raises(EndpointError, match=r"HTTP 401.*\[key\]") as refused:
             list(collect(desk, endpoint(server), range(3)))
         assert len(server.requests) == 1
-    assert KEY not in str(refused.value)
+    assert KEY not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize("end", ["\n", " \r\n"])
+def test_space_round_a_key_is_no_part_of_it(desk, monkeypatch, end):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + end)
+    with ModelServer(saying(BYE)) as server:
+        list(collect(desk, endpoint(server), [0]))
+        assert set(server.keys) == {f"Bearer {KEY}"}
+
+
+@pytest.mark.parametrize("middle", ["\n", "\r\nX: y", "\u00e9", "\x1b"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_quoted(desk, monkeypatch, middle):
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}{middle}x")
+    with pytest.raises(ValueError, match="OPENAI_API_KEY") as refused:
+        list(collect(desk, Endpoint("http://127.0.0.1:9/v1", "m"), [0]))
+    assert KEY not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_bad_request_is_not_made_again_and_the_rest_goes_on(desk):
@@ -368,6 +385,7 @@ def test_a_bad_request_is_not_made_again_and_the_rest_goes_on(desk):
     [
         {"base_url": "localhost:8000"},
         {"base_url": "http://me:pass@host/v1"},
+        {"base_url": "http://host/v1?token=secret"},
         {"timeout_s": 0.0},
         {"deadline_s": float("inf")},
         {"max_retries": -1},

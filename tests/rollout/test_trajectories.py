@@ -119,6 +119,15 @@ def test_a_record_that_does_not_fit_is_named_and_the_file_is_left_alone(tmp_path
     assert path.read_text() == text
 
 
+@pytest.mark.parametrize("text", ["notes without a new line", '{"schema_ix": 1', '{"a": 1}'])
+def test_a_last_line_that_no_episode_begins_with_is_not_cut_off(tmp_path, text):
+    path = tmp_path / "notes.txt"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"notes.txt ends in a line that is no episode"):
+        TrajectoryFile(path)
+    assert path.read_text() == text
+
+
 def test_an_append_that_fails_half_way_leaves_no_half_line(tmp_path, records):
     path = tmp_path / "a.jsonl"
     with TrajectoryFile(path) as file:

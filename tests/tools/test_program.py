@@ -47,7 +47,14 @@ def test_a_control_tool_of_the_domain_ends_the_episode_from_code(ledger):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("'a b'", "a b"), ("6 * 7", "42"), ("[1, 2]", "[1, 2]"), ("0.5", "0.5"), ("{'a': None}", '{"a": null}')],
+    [
+        ("'a b'", "a b"),
+        ("6 * 7", "42"),
+        ("[1, 2]", "[1, 2]"),
+        ("0.5", "0.5"),
+        ("{'a': None}", '{"a": null}'),
+        ("None", "null"),
+    ],
 )
 def test_a_program_answers_with_what_it_computed(value, text):
     env = make("tir/MathCode-v0", protocol="python")

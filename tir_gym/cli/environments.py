@@ -84,8 +84,8 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
             f"fingerprint {facts['task_set']['fingerprint']}",
             "budget": f"{budget['turns']} turns, {budget['calls']} calls, {budget['virtual_s']:g} s on the clock",
             "reward": f"channels {', '.join(facts['reward_channels'])}; blind policies reach at most {facts['floor']}",
-            "protocol": f"{facts['protocol']}, stop strings {' '.join(facts['stop_strings']) or '(none)'}",
-            "options": ", ".join(f"{name}={value!r}" for name, value in facts["options"].items()) or "(none)",
+            "protocol": f"{facts['protocol']}, stop strings {', '.join(map(repr, facts['stop_strings'])) or '(none)'}",
+            "own options": ", ".join(f"{name}={value!r}" for name, value in facts["options"].items()) or "(none)",
         }
     )
     _section("Tools")

@@ -171,7 +171,7 @@ class Game:
             self.assisted = True
             self._console.print(Text(f"The oracle would write:\n{visible(str(step))}", style="magenta"))
         else:
-            self._wrong("the oracle has come to its end; /undo may help")
+            self._wrong("the oracle knows no next step after what you did; /undo takes a turn back")
 
     # --- turns -------------------------------------------------------------------------------------------------------
     def _obey(self, line: str) -> None:

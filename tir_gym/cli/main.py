@@ -1,10 +1,12 @@
 """The `tir-gym` command: its groups of commands and its help."""
 
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
 from tir_gym.cli import environments, play, rollout, trajectories
+from tir_gym.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +41,12 @@ for _panel, _commands in _PANELS.items():
         app.command(_name, help=_paragraphs(_command.__doc__ or ""), rich_help_panel=_panel)(_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback(
     help="""Gymnasium environments for tool-integrated reasoning.
 
@@ -60,4 +68,8 @@ for _panel, _commands in _PANELS.items():
 Every command takes --json, and COMMAND --help shows an example.
 """
 )
-def _tir_gym() -> None: ...
+def _tir_gym(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...

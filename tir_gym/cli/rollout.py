@@ -11,7 +11,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from tir_gym.cli.terminal import AsJson, Options, console, fail, make, number, print_json, tally, user_errors, warn
+from tir_gym.cli.terminal import (
+    AsJson,
+    Options,
+    cells,
+    console,
+    fail,
+    make,
+    number,
+    print_json,
+    tally,
+    user_errors,
+    warn,
+)
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.drivers.render import render_ansi
@@ -68,7 +80,7 @@ def rollout(
         if endpoint is not None:
             asked = Endpoint(endpoint, model, temperature=temperature, max_tokens=max_tokens)
             players.append(_Player(asked.name, asked))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as progress:
         seeds = range(seed, seed + episodes)
         rows = [
@@ -152,8 +164,7 @@ def _print_results(rows: list[dict[str, Any]]) -> None:
     table.add_column("outcomes", overflow="fold")
     for row in rows:
         table.add_row(
-            row["id"],
-            row["policy"],
+            *cells(row["id"], row["policy"]),
             str(row["episodes"]),
             number(row["score"]),
             number(row["invalid"], ".1%"),

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.drivers.env import ToolEnv
+from tir_gym.drivers.render import visible
 from tir_gym.drivers.slot import ReplayMismatch
 from tir_gym.envs import list_envs
 from tir_gym.rollout.policies import PolicyUnavailable
@@ -64,14 +65,19 @@ def tally(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
+def cells(*values: str) -> list[Text]:
+    """A row of a table of text from files and models: no markup, and control characters as symbols."""
+    return [Text(visible(value)) for value in values]
+
+
 def warn(message: str) -> None:
     """Say on standard error what the reader should know."""
-    Console(stderr=True).print(Text("warning: ", style="yellow") + Text(message), soft_wrap=True)
+    Console(stderr=True).print(Text("warning: ", style="yellow") + Text(visible(message)), soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:
     """Say on standard error what is wrong and exit with status 2."""
-    Console(stderr=True).print(Text("error: ", style="red") + Text(message), soft_wrap=True)
+    Console(stderr=True).print(Text("error: ", style="red") + Text(visible(message)), soft_wrap=True)
     raise typer.Exit(2)
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from tir_gym.cli.terminal import (
     AsJson,
     Imports,
+    cells,
     console,
     fail,
     import_modules,
@@ -25,6 +26,7 @@ from tir_gym.cli.terminal import (
 )
 from tir_gym.core.outcome import Outcome
 from tir_gym.core.schema import EpisodeRecord
+from tir_gym.drivers.render import visible
 from tir_gym.rollout.adp import ADP_VERSION
 from tir_gym.rollout.export import FORMATS, LOSSES, Filter, export, whole_file
 from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, same_verdict
@@ -70,9 +72,10 @@ def stats(
 
 
 def _frame(groups: list[str], columns: Iterable[str], last: str) -> Table:
-    table = Table(box=None, pad_edge=False)
+    """An empty table all of whose columns may fold: a narrow terminal then breaks the widest, the groups, first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in groups:
-        table.add_column(name, no_wrap=len(groups) < 3, overflow="fold")
+        table.add_column(name, overflow="fold")
     for name in columns:
         table.add_column(name, justify="right", overflow="fold")
     table.add_column(last, overflow="fold")
@@ -87,14 +90,14 @@ def _print_scores(groups: list[str], summaries: list[Summary]) -> None:
     for one in summaries:
         low, high = one.interval
         table.add_row(
-            *one.group.values(),
+            *cells(*one.group.values()),
             str(one.episodes),
             *[str(one.tasks)] * bool(powers),
             number(one.invalid, ".1%"),
             number(one.score),
             f"{number(low, '.2f')}-{number(high, '.2f')}",
             *(number(one.pass_at.get(k, float("nan"))) for k in powers),
-            tally(one.outcomes),
+            *cells(tally(one.outcomes)),
         )
     console.print(table)
 
@@ -104,13 +107,13 @@ def _print_counts(groups: list[str], summaries: list[Summary]) -> None:
     table = _frame(groups, ("turns", "calls", "repeat\ncalls", "format\nerrors", "repairs"), "failed\ncalls")
     for one in summaries:
         table.add_row(
-            *one.group.values(),
+            *cells(*one.group.values()),
             number(one.turns, ".1f"),
             number(one.calls, ".1f"),
             str(one.duplicates),
             str(one.format_errors),
             str(one.repairs),
-            tally(one.call_errors) or "none",
+            *cells(tally(one.call_errors) or "none"),
         )
     console.print(table)
 
@@ -182,7 +185,7 @@ def _print_rescored(counts: dict[str, int], rows: list[dict[str, Any]], reasons:
         console.print()
         table = Table("from", "to", "records", box=None, pad_edge=False)
         for row in rows:
-            table.add_row(*map(str, row.values()))
+            table.add_row(*cells(*map(str, row.values())))
         console.print(table)
     for reason, n in reasons.most_common(5):
         warn(f"{n} not scored: {reason}")
@@ -222,7 +225,7 @@ def export_command(
         kept = f"{done.kept} of {done.records} records"
         console.print(Text(f"{kept} gave {done.rows} rows" + (f" in {out}" if done.rows else "")), soft_wrap=True)
         if done.skipped:
-            console.print(Text(f"left out: {tally(done.skipped)}"), soft_wrap=True)
+            console.print(Text(visible(f"left out: {tally(done.skipped)}")), soft_wrap=True)
     if done.with_images:
         warn(f"{done.with_images} records had images, which trajectory files hold by id only: their rows lack them")
     if not done.rows:

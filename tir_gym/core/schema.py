@@ -1,14 +1,14 @@
 """What is written to disk: episodes as JSON, checked at the border. One `SCHEMA` id names the format."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
 from tir_gym.core.episode import Episode
 from tir_gym.core.interfaces import Done, Measured, RunStatus
-from tir_gym.core.transcript import CallRecord, Entry, images_of
+from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Entry, Source, images_of
 
 SCHEMA: Literal["tir_gym/episode/1"] = "tir_gym/episode/1"
 
@@ -56,9 +56,9 @@ class ActionData(_Model):
     message: str | None = None
     finish: str | None = None
     answer_origin: Literal["text", "call"] = "text"
-    errors: tuple[tuple[str, str, int, int], ...] = ()
+    errors: tuple[tuple[ParseErrorType, str, int, int], ...] = ()
     repairs: tuple[tuple[str, str], ...] = ()
-    spans: tuple[tuple[str, int, int], ...] = ()
+    spans: tuple[tuple[Part, int, int], ...] = ()
 
     @classmethod
     def of(cls, action: Action) -> "ActionData":
@@ -72,9 +72,9 @@ class ActionData(_Model):
             message=action.message,
             finish=action.finish,
             answer_origin=action.answer_origin,
-            errors=tuple((e.type.value, e.message, e.start, e.end) for e in action.errors),
+            errors=tuple((e.type, e.message, e.start, e.end) for e in action.errors),
             repairs=tuple((r.kind, r.detail) for r in action.repairs),
-            spans=tuple((s.part.value, s.start, s.end) for s in action.spans),
+            spans=tuple((s.part, s.start, s.end) for s in action.spans),
         )
 
     def action(self) -> Action:
@@ -88,9 +88,9 @@ class ActionData(_Model):
             message=self.message,
             finish=self.finish,
             answer_origin=self.answer_origin,
-            errors=tuple(ParseError(ParseErrorType(kind), text, start, end) for kind, text, start, end in self.errors),
+            errors=tuple(ParseError(*error) for error in self.errors),
             repairs=tuple(Repair(kind, detail) for kind, detail in self.repairs),
-            spans=tuple(PartSpan(Part(part), start, end) for part, start, end in self.spans),
+            spans=tuple(PartSpan(*span) for span in self.spans),
         )
 
 
@@ -132,7 +132,7 @@ class EpisodeState(_Model):
 class SpanData(_Model):
     """Characters [start, end) of an entry and their role."""
 
-    part: str
+    part: Part
     start: int
     end: int
     visible_to: tuple[str, ...]
@@ -143,7 +143,7 @@ class EntryData(_Model):
 
     id: str
     turn: int
-    source: str
+    source: Source
     actor: str
     text: str
     images: tuple[str, ...]
@@ -158,13 +158,11 @@ class EntryData(_Model):
         return cls(
             id=entry.id,
             turn=entry.turn,
-            source=entry.source.value,
+            source=entry.source,
             actor=entry.actor,
             text=entry.text,
             images=tuple(image.id for image in images_of(entry.content)),
-            spans=tuple(
-                SpanData(part=s.part.value, start=s.start, end=s.end, visible_to=s.visible_to) for s in entry.spans
-            ),
+            spans=tuple(SpanData(part=s.part, start=s.start, end=s.end, visible_to=s.visible_to) for s in entry.spans),
             visible_to=entry.visible_to,
             call=entry.call,
             message=entry.message,
@@ -194,8 +192,8 @@ class CallRecordData(_Model):
     arguments: dict[str, Any]
     key: str
     kind: str
-    status: str
-    error: str
+    status: CallStatus
+    error: CallErrorType
     parent: int
     issued_at: float
     latency_s: float
@@ -214,8 +212,8 @@ class CallRecordData(_Model):
             arguments=dict(record.arguments),
             key=record.key,
             kind=record.kind,
-            status=record.status.value,
-            error=record.error.value,
+            status=record.status,
+            error=record.error,
             parent=record.parent,
             issued_at=record.issued_at,
             latency_s=record.latency_s,
@@ -232,6 +230,12 @@ class Verdict(_Model):
     valid: bool
     reason: str
     evidence: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _is_a_score(self) -> Self:
+        if self.valid and not 0.0 <= self.value <= 1.0:
+            raise ValueError(f"a verdict is a number from 0 to 1, not {self.value!r}")
+        return self
 
 
 class EpisodeRecord(_Model):
@@ -254,13 +258,21 @@ class EpisodeRecord(_Model):
     valid: bool
     ended_by: str
     failure: str
-    turns: int
+    turns: Annotated[int, Field(ge=0)]
     verdict: Verdict
     world_diff: dict[str, Any]
     """What the episode changed in the world."""
     rewards: dict[str, Number]
     total: Number
     reward_channels: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if sum(entry.source is Source.POLICY for entry in self.transcript) != len(self.state.actions):
+            raise ValueError("the transcript has other turns than there are actions")
+        if not all(-1 <= entry.call < len(self.calls) for entry in self.transcript):
+            raise ValueError("the transcript shows calls that are not in the call log")
+        return self
 
 
 def task_ref(episode: Episode) -> TaskRef:

@@ -1,6 +1,7 @@
 """From an id and options to an environment: the one place where the parts are put together."""
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -95,8 +96,10 @@ def make_setting(
     domain_class = domain_of(env_id)
     known = [item.name for item in fields(cast(Any, domain_class))]
     if unknown := set(options) - set(known):
-        own = f"; {domain_class.name} has the options {known}" if known else ""
-        raise TypeError(f"{env_id} takes no option {sorted(unknown)}{own}")
+        every = [*known, *inspect.getfullargspec(make_setting).kwonlyargs, "executor"]
+        raise TypeError(
+            f"{env_id} takes no option {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(every)}"
+        )
     domain = domain_class(**{name: _checked(domain_class, name, value) for name, value in options.items()})
     given: Mapping[str, Any] = {
         "protocol": (protocol, "xml"),

@@ -22,7 +22,8 @@ class EpisodesLeftOut(RuntimeError):  # noqa: N818
         self.failures = dict(failures)
         shown = ", ".join(map(str, list(self.failures)[:10])) + (", ..." if len(self.failures) > 10 else "")
         first = next(iter(self.failures.values()))
-        super().__init__(f"{len(self.failures)} episodes are left out, to be played again (seeds {shown}): {first}")
+        what = "1 episode is" if len(self.failures) == 1 else f"{len(self.failures)} episodes are"
+        super().__init__(f"{what} left out, to be played again (seeds {shown}): {first}")
 
 
 def collect(
@@ -45,8 +46,11 @@ def collect(
 
     An episode whose policy becomes unavailable is left out and the others go on; `EpisodesLeftOut` is raised at the
     end. Where that is lasting, and at any other error, all stop at once and the error is raised: what was yielded is
-    kept. Raises `KeyError` for an unknown name, `ValueError` for a `concurrency` under 1.
+    kept. Raises `KeyError` for an unknown name, `ValueError` for a `concurrency` under 1, and `TypeError` for an
+    environment in wrappers, which records would not show.
     """
+    if not isinstance(env, ToolEnv):
+        raise TypeError(f"collect plays a bare environment: give env.unwrapped, not {type(env).__name__}")
     if concurrency < 1:
         raise ValueError(f"concurrency={concurrency} must be at least 1")
     make = POLICIES[policy] if isinstance(policy, str) else policy

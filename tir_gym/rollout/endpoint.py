@@ -47,7 +47,7 @@ class Endpoint:
     """
 
     base_url: str
-    """Up to and without `/chat/completions`; `http` or `https`, without user name and password."""
+    """Up to and without `/chat/completions`; `http` or `https`, without user name, password and query."""
     model: str
     api_key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; the key itself is kept nowhere. Unset will do for most servers."""
@@ -72,8 +72,8 @@ class Endpoint:
         url = urlsplit(self.base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url={self.base_url!r} is not like http://HOST:PORT/v1")
-        if url.username or url.password:
-            raise ValueError("base_url has a user name or password in it; name a variable by api_key_variable instead")
+        if url.username or url.password or url.query or url.fragment:
+            raise ValueError("base_url has a user name, password or query; name a variable by api_key_variable instead")
         for name in ("timeout_s", "deadline_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be a positive number of seconds")
@@ -104,7 +104,7 @@ class EndpointPolicy(Policy):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._key = os.environ.get(endpoint.api_key_variable, "") if endpoint.api_key_variable else ""
+        self._key = _key_in(endpoint.api_key_variable)
         self._openai = _openai()
         self._env: ToolEnv | None = None
         self._rng = random.Random()
@@ -179,7 +179,7 @@ class EndpointPolicy(Policy):
                     except _Fault as fault:
                         cause, pause = str(fault), fault.retry_after
                         if not fault.passing:
-                            raise self._error(attempts, cause, lasting=fault.lasting) from fault
+                            raise self._error(attempts, cause, lasting=fault.lasting) from None
                     if math.isnan(pause):
                         pause = min(MAX_BACKOFF_S, settings.backoff_s * 2.0 ** min(attempts - 1, 30))
                         pause *= 1 - self._rng.random() / 2
@@ -249,6 +249,14 @@ class _Fault(Exception):  # noqa: N818
 def _root(error: BaseException) -> str:
     """What an error says, with what brought it about."""
     return f"{error} ({error.__cause__!r})" if error.__cause__ is not None else str(error)
+
+
+def _key_in(variable: str) -> str:
+    """The key in an environment variable, "" for none. Raises `ValueError` for one that no header can hold."""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError(f"the key in ${variable} has characters that no HTTP header can hold: set it again")
+    return key
 
 
 def _retry_after(response: Any) -> float:

@@ -99,7 +99,7 @@ def oracle(env_id: str, task: Task, setting: Setting | None = None) -> Policy:
     if None). Raises `LookupError` for a task without a plan (most benchmark files have none: use `GoldPolicy`).
     """
     if task.gold.plan is None:
-        raise LookupError(f"task {task.id!r} has no plan to follow; GoldPolicy plays tasks that have only an answer")
+        raise LookupError(f"task {task.id!r} has no plan to follow; the policy 'gold' plays tasks with an answer alone")
     if setting is None:
         from tir_gym.envs.registration import make_setting
 

@@ -58,4 +58,4 @@ def setting_of(record: EpisodeRecord, *, tasks: bool = True) -> Setting:
     try:
         return make_setting(record.state.env_id, **options)
     except (TypeError, ValueError, OSError) as error:
-        raise ValueError(f"the setting of {record.key!r} cannot be made here: {error}") from error
+        raise ValueError(f"a setting of {record.state.env_id} cannot be made here: {error}") from error

@@ -191,8 +191,9 @@ def evidence_of(record: EpisodeRecord, task: Task, world: World | None = None) -
     """What a verifier may read of a recorded episode; gold is taken off the task."""
     answer = None
     if record.ended_by == "answer" or record.answer:
-        last = record.state.actions[-1]
-        answer = Answer(record.answer, last.answer_origin if last.answer is not None else "call", record.confidence)
+        last = record.state.actions[-1:]
+        origin = last[0].answer_origin if last and last[0].answer is not None else "call"
+        answer = Answer(record.answer, origin, record.confidence)
     return Evidence(
         task=task.public,
         answer=answer,

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from tir_gym.core.schema import EpisodeRecord
 
+_BEGINNING = b'{"schema_id":'
+
 
 class TrajectoryFile:
     """A file to append episodes to; one writer at a time, locked while it is open.
 
     A line half written by a killed process is cut off when the file is opened again, so each episode is there once
     and whole or not at all. Raises `BlockingIOError` if another process is writing, `ValueError` that names the line
-    of a record that does not fit the schema.
+    of a record that does not fit the schema, or for a last line that no episode begins with: the file is left as it is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -26,9 +28,9 @@ class TrajectoryFile:
             os.close(self._descriptor)
             raise BlockingIOError(f"{self.path} is being written by another process") from error
         try:
-            self._cut_partial_line()
             self.keys = {record.key for record in read_records(self.path)}
             """Keys of the episodes in the file."""
+            self._cut_partial_line()
         except BaseException:
             self.close()
             raise
@@ -74,6 +76,9 @@ class TrajectoryFile:
                 break
             end = start
         if end < size:
+            beginning = os.pread(self._descriptor, len(_BEGINNING), end)
+            if not _BEGINNING.startswith(beginning):
+                raise ValueError(f"{self.path} ends in a line that is no episode; name another file to write to")
             os.ftruncate(self._descriptor, end)
 
 

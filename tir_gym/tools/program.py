@@ -28,7 +28,7 @@ class ProgramToolkit(PythonToolkit):
         """
         if confidence is not None and not 0.0 <= confidence <= 1.0:
             raise ToolError(f"confidence={confidence!r} must be from 0 to 1", CallErrorType.TYPE_MISMATCH)
-        return Submit(text_of(as_output(answer).content), confidence)
+        return Submit("null" if answer is None else text_of(as_output(answer).content), confidence)
 
     @property
     def tools(self) -> tuple[Tool, ...]:

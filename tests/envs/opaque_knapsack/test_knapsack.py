@@ -389,5 +389,7 @@ def test_the_first_observation_does_not_change_with_the_interpreter_but_for_the_
     assert len(different) == 1
     assert "Variables stay" in different[0][0]
     assert "Nothing stays" in different[0][1]
+    for made in (persistent, stateless):
+        assert [tool.schema for tool in made.setting.domain.declared_tools("agent")] == made.tools
     persistent.close()
     stateless.close()

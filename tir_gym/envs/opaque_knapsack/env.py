@@ -9,7 +9,7 @@ from pydantic import Field
 from tir_gym.core.domain import Domain
 from tir_gym.core.interfaces import Limits, World
 from tir_gym.core.task import Task, TaskSet
-from tir_gym.core.tool import Toolkit
+from tir_gym.core.tool import Tool, Toolkit
 from tir_gym.core.verify import Verifier
 from tir_gym.envs.opaque_knapsack.tasks import make_tasks, sizes
 from tir_gym.envs.opaque_knapsack.tools import KnapsackToolkit, StatelessKnapsackToolkit
@@ -46,8 +46,15 @@ class OpaqueKnapsack(Domain):
 
     def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """`inspect` and `python`."""
-        kind = StatelessKnapsackToolkit if self.interpreter == "stateless" else KnapsackToolkit
-        return kind(world, task.data["at_most"], self.call_timeout_s)
+        return self._kind(world, task.data["at_most"], self.call_timeout_s)
+
+    def declared_tools(self, actor: str) -> tuple[Tool, ...]:
+        """`inspect`, and the `python` of the interpreter that was chosen."""
+        return self._kind.declared()
+
+    @property
+    def _kind(self) -> type[KnapsackToolkit] | type[StatelessKnapsackToolkit]:
+        return StatelessKnapsackToolkit if self.interpreter == "stateless" else KnapsackToolkit
 
     def verifier(self) -> Verifier:
         """The chosen items' value against the optimum."""
