@@ -221,3 +221,11 @@ def test_a_line_that_is_no_script_is_named(tmp_path, line, why):
     path.write_text('{"turns": []}\n' + line + "\n")
     with pytest.raises(ValueError, match=f"line 2: .*{why}"):
         scripted(path)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_seed_that_comes_again_is_played_once(concurrency):
+    env = make("tir/MathCode-v0")
+    records = list(collect(env, "null", [0, 0, 1], concurrency=concurrency))
+    assert sorted(record.key.rpartition("/")[2] for record in records) == ["0", "1"]
+    env.close()

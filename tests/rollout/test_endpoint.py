@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import signal
+import socket
 import threading
 import traceback
 import zlib
@@ -460,3 +461,11 @@ def test_an_interrupt_ends_a_rollout_that_waits(tmp_path, desk, concurrency):
         interrupter.join()
     assert threading.active_count() == before
     assert list(read_records(file.path)) == []
+
+
+def test_an_address_where_nothing_listens_is_named_before_anything_is_played():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(ConnectionError, match="nothing answers at"):
+            Endpoint(url, "m").check()

@@ -102,3 +102,19 @@ def test_tools_of_one_actor_are_no_functions_of_another():
     observation, *_ = env.step(block("print(read())"))
     assert "NameError" not in observation
     env.close()
+
+
+@pytest.mark.parametrize("ending", ["import os; os._exit(0)", "while True: pass"])
+def test_calls_of_a_program_that_did_not_end_well_are_replayed(ending):
+    env = make("tir/OpaqueKnapsack-v0", protocol="python", call_timeout_s=0.5)
+    env.reset(seed=3)
+    label = next(iter(env.episode.task.data["items"]))
+    env.step(block(f"seen = inspect([{label!r}])\n{ending}"))
+    env.step(block(f"final_answer({label!r})"))
+    assert [call.tool for call in env.episode.calls][:2] == ["python", "inspect"]
+    state, score = env.get_state(), env.rewards[1]
+    assert score > 0
+    env.set_state(state)
+    assert env.get_state() == state
+    assert env.rewards[1] == score
+    env.close()

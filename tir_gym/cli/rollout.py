@@ -79,6 +79,7 @@ def rollout(
         players = [_named(name, script) for name in policy or ([] if endpoint else ["oracle", "null"])]
         if endpoint is not None:
             asked = Endpoint(endpoint, model, temperature=temperature, max_tokens=max_tokens)
+            asked.check()
             players.append(_Player(asked.name, asked))
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as progress:

@@ -1,13 +1,14 @@
 """What is written to disk: episodes as JSON, checked at the border. One `SCHEMA` id names the format."""
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
 from tir_gym.core.episode import Episode
-from tir_gym.core.interfaces import Done, Measured, RunStatus
+from tir_gym.core.interfaces import Done, HostCall, Measured, RunStatus
 from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Entry, Source, images_of
 
 SCHEMA: Literal["tir_gym/episode/1"] = "tir_gym/episode/1"
@@ -94,10 +95,22 @@ class ActionData(_Model):
         )
 
 
+class RecordedCall(_Model):
+    """A tool call that code made in a recorded submission."""
+
+    call_id: int
+    tool: str
+    arguments: dict[str, Any]
+
+
 class RecordedRun(_Model):
-    """A submission whose end depended on the clock or the machine: replayed as recorded, never run again."""
+    """A submission whose end depended on the clock or the machine: replayed as recorded, never run again.
+
+    The tool calls that its code made are made again, in their order.
+    """
 
     run: int
+    calls: tuple[RecordedCall, ...] = ()
     status: RunStatus
     stdout: str
     stderr: str
@@ -107,10 +120,11 @@ class RecordedRun(_Model):
     state_lost: bool
 
     @classmethod
-    def of(cls, run: int, done: Done) -> "RecordedRun":
-        """The `run`-th submission of the episode as data."""
-        fields = {name: getattr(done, name) for name in cls.model_fields if name != "run"}
-        return cls(run=run, **fields)
+    def of(cls, run: int, done: Done, calls: Sequence[HostCall] = ()) -> "RecordedRun":
+        """The `run`-th submission of the episode as data, and the calls that its code made."""
+        fields = {name: getattr(done, name) for name in cls.model_fields if name not in ("run", "calls")}
+        made = (RecordedCall(call_id=call.call_id, tool=call.tool, arguments=call.arguments) for call in calls)
+        return cls(run=run, calls=tuple(made), **fields)
 
     def done(self) -> Done:
         """The data as the end of a submission."""

@@ -44,6 +44,7 @@ class _Run:
 
     request: int
     number: int
+    calls: list[HostCall] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -135,6 +136,7 @@ class Slot:
                 if run is None:
                     break
                 if isinstance(event, HostCall):
+                    run.calls.append(event)
                     self._drive(self._playing().feed(run.request, event))
                 elif isinstance(event, Done):
                     del self._runs[actor]
@@ -280,6 +282,8 @@ class Slot:
         if recorded := self._replaying.get(number):
             self._history.recorded.append(recorded)
             done = recorded.done()
+            for call in recorded.calls:
+                self._drive(episode.feed(request.id, HostCall(-1, call.call_id, call.tool, dict(call.arguments))))
             if done.state_lost:
                 self._sessions.pop(request.actor).close()
             return episode.feed(request.id, done)
@@ -289,7 +293,7 @@ class Slot:
 
     def _finish_run(self, actor: str, run: _Run, done: Done) -> None:
         if done.state_lost or done.status in _RECORDED:
-            self._history.recorded.append(RecordedRun.of(run.number, done))
+            self._history.recorded.append(RecordedRun.of(run.number, done, run.calls))
         if done.state_lost:
             self._sessions.pop(actor).close()
         failed = done.status is RunStatus.EXECUTOR_ERROR

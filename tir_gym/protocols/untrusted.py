@@ -3,8 +3,11 @@
 import re
 from collections.abc import Callable, Iterable
 
-_TEMPLATE_NAMES = ("start_of_turn", "end_of_turn", "tool_call", "tool_calls", "tool_response", "bos", "eos", "s")
-_TEMPLATE_MARKS = "INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT"
+_TEMPLATE_NAMES = (
+    *("start_of_turn", "end_of_turn", "tool_call", "tool_calls", "tool_response", "bos", "eos", "s"),
+    *("unk", "pad", "mask", "image", "start_of_image", "end_of_image"),
+)
+_TEMPLATE_MARKS = "INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT|gMASK"
 _INVISIBLE = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
     "\ud800-\udfff\U000e0000-\U000e007f"

@@ -37,7 +37,8 @@ def collect(
 ) -> Iterator[EpisodeRecord]:
     """Play one episode for each seed and yield its record, written to `file` first if there is one.
 
-    Seeds whose episode the file holds already are skipped, so a rollout that was cut off goes on where it stopped.
+    Seeds whose episode the file holds already are skipped, so a rollout that was cut off goes on where it stopped; a
+    seed that comes again is, too.
     `policy` is a name from `POLICIES` or a maker of policies; the record calls it `name`, or else what it calls itself.
 
     With `concurrency` 1, `env` plays, seed by seed. With more, that many copies of `env` play in threads of their own
@@ -55,7 +56,7 @@ def collect(
         raise ValueError(f"concurrency={concurrency} must be at least 1")
     make = POLICIES[policy] if isinstance(policy, str) else policy
     label = name or (policy if isinstance(policy, str) else _name_of(policy))
-    keys = ((seed, episode_key(env.setting, label, seed)) for seed in seeds)
+    keys = ((seed, episode_key(env.setting, label, seed)) for seed in _once(seeds))
     wanted = ((seed, key) for seed, key in keys if file is None or key not in file.keys)
     failures: dict[int, PolicyUnavailable] = {}
     players = [_Player(env if concurrency == 1 else copy.copy(env), make, label) for _ in range(concurrency)]
@@ -71,6 +72,14 @@ def collect(
             yield end
     if failures:
         raise EpisodesLeftOut(failures)
+
+
+def _once(seeds: Iterable[int]) -> Iterator[int]:
+    seen: set[int] = set()
+    for seed in seeds:
+        if seed not in seen:
+            seen.add(seed)
+            yield seed
 
 
 def play(env: ToolEnv, make: PolicyMaker, seed: int) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Coroutine, Mapping
@@ -89,6 +90,16 @@ class Endpoint:
         """The model, and a hash of all settings that change what it says; the policy's name in a record."""
         said = json.dumps([self.temperature, self.max_tokens, dict(self.extra_body)], sort_keys=True)
         return f"{self.model}-{hashlib.blake2b(said.encode(), digest_size=3).hexdigest()}"
+
+    def check(self) -> None:
+        """Connect once, without a request. Raises `ConnectionError` that names the address where nothing listens."""
+        url = urlsplit(self.base_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        try:
+            socket.create_connection((str(url.hostname), port), timeout=min(5.0, self.timeout_s)).close()
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConnectionError(f"nothing answers at {self.base_url} ({reason}); is the server up?") from None
 
     def __call__(self, setting: Setting, task: Task) -> "EndpointPolicy":
         """A policy for one episode; it looks at nothing of the task."""

@@ -158,7 +158,7 @@ def _structure(body: str, depth: int) -> Value | None:
         if len(parts) > 1:
             return _listed(parts, "or" in kinds, depth)
     colon = next((mark for mark in scan.marks if mark[2] == ":"), None)
-    if colon is not None and body[colon[1] :].strip()[:1] in {"(", "["}:
+    if colon is not None and body[colon[1] :].strip().startswith(("(", "[", "\\varnothing")):
         return _twice(body[: colon[0]].strip(), body[colon[1] :].strip(), depth)
     relations = [mark for mark in scan.marks if mark[2] in _RELATIONS or mark[2] == "\\approx"]
     if relations:
@@ -257,6 +257,8 @@ def _bracketed(body: str, depth: int) -> Value | None:
     if opening == "\\{":
         bar = next((mark for mark in scan.marks if mark[2] in {"|", ":"}), None)
         if bar is not None:
+            if not _label(inner[: bar[0]].partition("\\in")[0].strip()):
+                return None
             return value(inner[bar[1] :].strip(), depth - 1)
     parts = _cut_inside(inner, scan)
     if len(parts) > MAX_ITEMS:

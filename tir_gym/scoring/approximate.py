@@ -9,6 +9,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TypeAlias
 
 from tir_gym.scoring.expression import MINUS, Const, Node, Num, Op, Sym, names
@@ -78,13 +79,14 @@ def value(node: Node) -> float | None:
     return number.real if abs(number.imag) <= error and error <= 1e-9 * max(1.0, abs(number)) else None
 
 
-def close(node: Node, decimal: float) -> bool:
+def close(node: Node, decimal: Fraction) -> bool:
     """Whether an expression without variables is within 1e-12 of its own size from `decimal`."""
     try:
         number, error = _evaluate(node, {}, True)
+        near = float(decimal)
     except (ArithmeticError, ValueError, KeyError):
         return False
-    return abs(number - decimal) + error <= 1e-12 * abs(decimal)
+    return abs(number - near) + error <= 1e-12 * abs(near)
 
 
 def _evaluate(node: Node, point: dict[str, float], wide: bool) -> _Value:

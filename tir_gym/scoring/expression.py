@@ -31,6 +31,8 @@ __all__ = [
 MAX_BITS = 1 << 16
 MAX_NESTING = 32
 _MAX_TOKENS = 1200
+_MAX_HEIGHT = 80
+"""Of a tree; `x!!!!` is one higher with each sign."""
 
 
 class NotMath(ValueError):  # noqa: N818
@@ -260,7 +262,12 @@ def read(text: str) -> Node:
     node = reader.sum()
     if reader.at != len(reader.tokens):
         raise NotMath(f"{reader.peek()!r} is left over")
-    return node
+    row: list[Node] = [node]
+    for _ in range(_MAX_HEIGHT):
+        row = [arg for one in row if isinstance(one, Op) for arg in one.args]
+        if not row:
+            return node
+    raise TooLarge("a tree too high to walk")
 
 
 class _Reader:

@@ -16,7 +16,7 @@ from tir_gym.scoring.numerals import unit_name
 __all__ = ["final_part", "last_boxed"]
 
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s*+\{|\\.|[{}]", re.DOTALL)
-_LEAD = re.compile(r"\banswer(?: is)?:?\s++(?:= ?)?|\banswer:|\A\s*+= ", re.IGNORECASE)
+_LEAD = re.compile(r"\banswer(?: is)?:?\s++(?:= ?)?|\banswer:|\A\s*+= |\A\s*+#### ", re.IGNORECASE)
 _BETWEEN = re.compile(
     r"(?:\\[()\[\]]|\$)?\s*(?:,|;|and|or|,\s*and|(?:\\quad\s*)?\\text\{\s*(?:and|or)\s*\}(?:\s*\\quad)?)\s*(?:\\[()\[\]]|\$)?"
 )
@@ -86,7 +86,7 @@ def final_part(text: str) -> str:
     if boxes:
         return _from_boxes(text, boxes)
     led = False
-    if "nswer" in text or "NSWER" in text or text.lstrip().startswith("="):
+    if "nswer" in text or "NSWER" in text or text.lstrip().startswith(("=", "#### ")):
         lead = None
         for lead in _LEAD.finditer(text):  # noqa: B007
             pass

@@ -202,7 +202,7 @@ class Judge:
             return False
         for decimal, other in ((left, right), (right, left)):
             if isinstance(decimal, Number) and decimal.digits and _never_ends(other):
-                return close(_node(other), float(decimal.value))
+                return close(_node(other), decimal.value)
         if isinstance(left, Number) and isinstance(right, Number):
             return left.value == right.value
         return self.nodes(_node(left), _node(right))

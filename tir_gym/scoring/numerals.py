@@ -31,7 +31,7 @@ class Number:
     digits: int = field(default=0, compare=False)
     """Significant digits of a decimal point numeral, else 0."""
     worked: bool = field(default=True, compare=False)
-    """False where arithmetic had to be done to read it (`2+3`)."""
+    """False where arithmetic had to be done to read it (`2+3`, `36/2`)."""
 
 
 _CURRENCY_SIGNS = {CURRENCY_MARK: "dollar", "€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
@@ -126,7 +126,7 @@ def number(body: str) -> Number | None:
     if not (first in "+-.\\0123456789" or first in _CURRENCY_SIGNS):
         return None
     try:
-        if body.isdigit():
+        if body.isascii() and body.isdigit():
             return integer(body)
         return _decimal(body) or _slashed(body) or _latex(body) or _ten(body)
     except ValueError:  # the interpreter's own limit on digits may be set below ours
@@ -165,7 +165,7 @@ def _slashed(body: str) -> Number | None:
         return None
     outer, currency, inner, whole, top, sign, bottom = match.groups()
     value = _quotient(whole, top, bottom, sign)
-    return None if value is None else _finish(value, outer + inner, currency, body[match.end() :])
+    return None if value is None else _finish_quotient(value, outer + inner, currency, body[match.end() :])
 
 
 def _latex(body: str) -> Number | None:
@@ -174,7 +174,13 @@ def _latex(body: str) -> Number | None:
         return None
     outer, currency, inner, whole, top_sign, top, top_digit, bottom_sign, bottom, bottom_digit = match.groups()
     value = _quotient(whole, top or top_digit, bottom or bottom_digit, (top_sign or "") + (bottom_sign or ""))
-    return None if value is None else _finish(value, outer + inner, currency, body[match.end() :])
+    return None if value is None else _finish_quotient(value, outer + inner, currency, body[match.end() :])
+
+
+def _finish_quotient(value: Fraction, signs: str, currency: str, rest: str) -> Number | None:
+    """`36/2` is a division still to be done, `36/5` a fraction."""
+    found = _finish(value, signs, currency, rest)
+    return replace(found, worked=value.denominator != 1) if found is not None else None
 
 
 def _ten(body: str) -> Number | None:

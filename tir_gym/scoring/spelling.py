@@ -35,6 +35,7 @@ ASCII_FORMS: dict[int, str] = {
     },
     0x221A: "\\surd ",
     **{ord(sign): name for sign, name in {"²": "^2", "³": "^3", "°": "^\\circ"}.items()},
+    **{ord(sign): f"\\frac{part}" for sign, part in {"½": "{1}{2}", "¼": "{1}{4}", "¾": "{3}{4}"}.items()},
 }
 
 _COMMANDS: dict[str, str] = {

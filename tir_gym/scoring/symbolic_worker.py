@@ -334,11 +334,28 @@ def point(number: int, names: list[str]) -> dict[str, Fraction]:
     return values
 
 
+def steps(tree: Tree) -> bool:
+    """Whether there is a `floor` or `ceil`, whose jumps the points of `point` never meet."""
+    return tree[:2] in (("f", "floor"), ("f", "ceil")) or any(isinstance(part, tuple) and steps(part) for part in tree)
+
+
+def differ_at_whole_numbers(left: Tree, right: Tree, names: list[str]) -> bool:
+    """Whether the two clearly differ where the symbols are whole numbers from 1 to 24."""
+    for turn in range(24):
+        values = {name: Fraction((turn * (6 * position + 1)) % 24 + 1) for position, name in enumerate(names)}
+        with contextlib.suppress(Undefined, OutOfReach, ArithmeticError, ValueError):
+            if agree(left, right, values, True) is False:
+                return True
+    return False
+
+
 def numerical(left: Tree, right: Tree) -> str:
     """The numerical verdict: `E`, `U`, or an empty string where it is open."""
     found = leaves(left) | leaves(right)
     names = sorted(name for kind, name in found if kind == "v")
     points = POINTS if names else 1
+    if names and (steps(left) or steps(right)) and differ_at_whole_numbers(left, right, names):
+        return "U"
     for real in (True, False) if names and ("c", "i") not in found else (False,):
         agreed = undefined = 0
         for number in range(points):
