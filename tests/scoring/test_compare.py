@@ -122,6 +122,10 @@ SAME = [
     (r"2\pi\text{ square units}", r"2\pi"),
     ("x^{1/2}", r"\sqrt{x}"),
     (r"\text{cm}", "cm"),
+    ("#### 18", "18"),
+    ("137½", "137.5"),
+    ("no solution", r"No solution : $\oslash$"),
+    (r"\lfloor n/2\rfloor+\lceil n/2\rceil", "\\lceil n/2\\rceil+\\lfloor n/2\\rfloor"),
 ]
 
 DIFFERENT = [
@@ -212,6 +216,12 @@ DIFFERENT = [
     ("()", "0"),
     ("[]", "0"),
     (r"\{\}", "0"),
+    (r"\lceil\log_2 n\rceil", r"\lfloor\log_2 n\rfloor+1"),
+    (r"\lceil n/2\rceil-1", r"\lfloor n/2\rfloor"),
+    (r"\lfloor n/7\rfloor+1", r"\lceil n/7\rceil"),
+    (r"\lfloor m/2\rfloor+n", r"\lceil m/2\rceil+n-1"),
+    (r"\{1,2,3|5\}", "5"),
+    ("5٣", "53"),
 ]
 
 
@@ -272,6 +282,12 @@ BOMBS = {
     "unions": r"\cup".join(["(0,1)"] * 100),
     "inequalities": "<".join("abcdefgh" * 20),
     "boxes": r"\boxed{5}" * 3000,
+    "decimal over the floats": "1" + "0" * 400 + ".5",
+    "scientific over the floats": "1.23456789012e999",
+    "digits over the interpreter's limit": r"\sin(x) + 2^{30000}",
+    "digits in a function": r"\ln(\log_x(((10^{300})^2)^{10}))",
+    "digits in a root": r"\sqrt{x+\sqrt[3]{2^{30001}+1}}",
+    "high tree": "(" * 30 + "x" + ("!" * 30 + ")") * 30,
 }
 
 
@@ -330,6 +346,34 @@ def test_arithmetic_is_equal_but_not_worked_out(answer: str, gold: str) -> None:
 )
 def test_a_finished_form_is_worked_out(answer: str, gold: str) -> None:
     assert _score(answer, gold).value == 1.0
+
+
+@pytest.mark.parametrize("name", ["xf = gb", "g = xf/b"])
+def test_an_equation_is_not_solved_by_being_restated(name: str) -> None:
+    assert equivalent(name, "x = gb/f")
+    assert not worked_out(name, "x = gb/f")
+    assert worked_out("gb/f", "x = gb/f")
+    assert worked_out("4x - 2y = 2", "y = 2x - 1")
+
+
+def test_an_inequality_is_not_solved_by_being_restated() -> None:
+    for gold in ("x > 7", r"(7,\infty)"):
+        assert equivalent("3x-1 > 20", gold)
+        assert not worked_out("3x-1 > 20", gold)
+        assert worked_out("7 < x", gold)
+    assert not worked_out("3x > 21 and 2x < 16", "(7,8)")
+    assert worked_out("3x > 21", "3x > 21")
+    assert worked_out(r"-2 \le x \le 7", r"x \in [-2,7]")
+
+
+def test_a_division_still_to_be_done_is_not_worked_out() -> None:
+    assert not worked_out("3481/59", "59")
+    assert worked_out("28/6", "14/3")
+
+
+def test_slow_answers_of_several_values_are_the_answers_fault() -> None:
+    slow = ", ".join(rf"\sin(10^{{200}}x+{k})^2+\cos(10^{{200}}x)^2" for k in range(3))
+    assert compare(slow, r"x, \sin x, \sqrt2").fault == "answer"
 
 
 def test_threads_agree() -> None:

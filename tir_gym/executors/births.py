@@ -211,7 +211,10 @@ class Births:
             except OSError:
                 data, ancillary = b"", []
             if not data:
-                self._end_birth(line)
+                if birth.rules >= 0:  # all is announced; the copy is on its way to take up its rules
+                    self._server.forget(line.fileno())
+                else:
+                    self._end_birth(line)
                 return
             pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
             with contextlib.suppress(OSError):
@@ -286,8 +289,8 @@ class Births:
         return max(0.0, min(birth.until for birth in self.lines.values()) - time.monotonic())
 
     def end_of(self, member: Member) -> None:
-        """Forks from a session that has ended are over."""
-        for line in [line for line, birth in self.lines.items() if birth.parent is member]:
+        """Forks from a session that has ended, or that brought one, are over."""
+        for line in [line for line, birth in self.lines.items() if member in (birth.parent, birth.child)]:
             self._end_birth(line)
 
     def settle(self, family: Family) -> None:

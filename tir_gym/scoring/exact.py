@@ -253,7 +253,7 @@ def polynomial(node: Node) -> Polynomial | None:
     forms = _Forms()
     try:
         top, bottom = forms.quotient(node)
-    except (TooBig, ZeroDivisionError):
+    except (TooBig, ZeroDivisionError, ValueError):  # ValueError: too many digits to print
         return None
     if forms.opaque or list(bottom) != [()]:
         return None
@@ -271,7 +271,7 @@ def equal(left: Node, right: Node) -> bool | None:
         difference = forms.add(
             forms.multiply(one[0], two[1]), {monomial: -value for monomial, value in crossed.items()}
         )
-    except (TooBig, ZeroDivisionError):
+    except (TooBig, ZeroDivisionError, ValueError):  # ValueError: too many digits to print
         return None
     if not difference:
         return True
@@ -283,7 +283,7 @@ def scaled(left: Node, right: Node) -> bool | None:
     forms = _Forms()
     try:
         one, two = forms.quotient(left)[0], forms.quotient(right)[0]
-    except (TooBig, ZeroDivisionError):
+    except (TooBig, ZeroDivisionError, ValueError):  # ValueError: too many digits to print
         return None
     if not one or not two or one.keys() != two.keys():
         return False

@@ -14,19 +14,8 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 __all__ = [
-    "MAX_BITS",
-    "MAX_NESTING",
-    "Const",
-    "Node",
-    "NotMath",
-    "Num",
-    "Op",
-    "Sym",
-    "TooLarge",
-    "encode",
-    "names",
-    "read",
-]
+    "MAX_BITS", "MAX_NESTING", "Const", "Node", "NotMath", "Num", "Op", "Sym", "TooLarge", "encode", "names", "read",
+]  # fmt: skip
 
 MAX_BITS = 1 << 16
 MAX_NESTING = 32

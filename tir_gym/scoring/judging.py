@@ -41,12 +41,14 @@ def _all(verdicts: Iterable[bool | None]) -> bool | None:
 class Judge:
     """One comparison of two answers.
 
-    `seconds`: what the worker may take for one pair of expressions; `until`: when all must be done, in
-    `time.monotonic()`. `failed` says why the worker did not serve, "" if it did.
+    `seconds`: what the worker may take for one pair of expressions, and a quarter more for all pairs together; `until`:
+    when all must be done, in `time.monotonic()`. Expressions that used up their seconds are undecided by their own
+    doing; `failed` says why the worker did not serve, "" if it did.
     """
 
     def __init__(self, seconds: float, until: float) -> None:
         self.seconds = seconds
+        self._left = 1.25 * seconds
         self._until = until
         self.failed = ""
 
@@ -222,6 +224,8 @@ class Judge:
         return self._ask(left, right) if found is None else found
 
     def _ask(self, left: Node, right: Node) -> bool | None:
+        if self._left <= 0.02:
+            return None
         left_over = self._until - time.monotonic()
         if left_over <= 0.02:
             self.failed = "no time was left for the worker"
@@ -230,12 +234,16 @@ class Judge:
             trees = encode(left), encode(right)
         except NotMath:
             return False
+        except ValueError:  # more digits than the interpreter prints
+            return None
         try:
             if not symbolic.comparer().warm(left_over):
                 self.failed = "the worker was not up or not free in time"
                 return None
-            seconds = min(self.seconds, self._until - time.monotonic())
+            start = time.monotonic()
+            seconds = min(self.seconds, self._left, self._until - start)
             verdict = symbolic.comparer().equal(*trees, seconds=max(seconds, 0.02))
+            self._left -= time.monotonic() - start
         except symbolic.WorkerUnavailable as error:
             self.failed = str(error)
             return None

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from tir_gym.scoring import symbolic
 from tir_gym.scoring.answers import value
-from tir_gym.scoring.expression import NotMath, TooLarge
+from tir_gym.scoring.expression import NotMath, TooLarge, names
 from tir_gym.scoring.final import final_part, last_boxed
 from tir_gym.scoring.judging import Judge
 from tir_gym.scoring.numerals import (
@@ -31,8 +31,9 @@ from tir_gym.scoring.numerals import (
     Number,
     integer,
 )
+from tir_gym.scoring.sets import RealSet
 from tir_gym.scoring.spelling import ASCII_FORMS, clean
-from tir_gym.scoring.values import Items, Matrix, Named, Ordered, Text, Value
+from tir_gym.scoring.values import Equation, Expression, Items, Matrix, Named, Ordered, Text, Value
 
 __all__ = [
     "MAX_DIGITS", "MAX_EXPONENT", "MAX_LENGTH", "MAX_PARTS_DIGITS", "UNIT_WORDS", "Kind", "Number", "Value", "Verdict",
@@ -164,13 +165,35 @@ def beyond(item: Value) -> bool:
 
 
 def worked_out(answer: str, gold: str) -> bool:
-    """Whether `answer` is written with numerals only wherever `gold` is: `2+3` is not, where gold is `5`."""
+    """Whether `answer` is as finished as `gold`: `2+3` is not where gold is `5`, `2x > 4` not where it is `x > 2`.
+
+    Where gold is solved for a name, an equation counts only as a curve or plane, in two or three of `x`, `y`, `z`.
+    """
     left, right = parse(answer), parse(gold)
     if left is None or right is None:
         return True
+    solved = all(leaf.worked for leaf in leaves(right) if isinstance(leaf, RealSet))
+    if solved and not all(leaf.worked for leaf in leaves(left) if isinstance(leaf, RealSet)):
+        return False
+    if isinstance(right, Named) and not (isinstance(left, Named) and left.label == right.label):
+        used = _related_names(left)
+        if used and (len(used) == 1 or not used <= {"x", "y", "z"}):
+            return False
     if not all(isinstance(leaf, Number) and leaf.worked for leaf in leaves(right)):
         return True
-    return all(isinstance(leaf, Number) and leaf.worked for leaf in leaves(left))
+    interval = not isinstance(right, Number)
+    return all(
+        (isinstance(leaf, Number) or (interval and isinstance(leaf, RealSet))) and leaf.worked for leaf in leaves(left)
+    )
+
+
+def _related_names(item: Value) -> frozenset[str]:
+    """The variables of an equation; none for anything else."""
+    if isinstance(item, Equation):
+        return names(item.node)
+    if isinstance(item, Named) and isinstance(item.value, Expression):
+        return names(item.value.node) | {item.label}
+    return frozenset()
 
 
 def close() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tir_gym.scoring.approximate import value
@@ -34,6 +34,8 @@ class RealSet:
     """Disjoint pieces in rising order; none is the empty set. Operations give None where the order is not sure."""
 
     pieces: tuple[Piece, ...]
+    worked: bool = field(default=True, compare=False)
+    """False where an inequality had to be solved to read it (`2x > 4`)."""
 
     @staticmethod
     def between(low: Node, low_closed: bool, high: Node, high_closed: bool) -> RealSet:
@@ -142,7 +144,7 @@ def _built(left: RealSet, right: RealSet, inside: Callable[[bool, bool], bool]) 
         elif not gap and start is not None:
             pieces.append(Piece(nodes[start[0]], start[1], nodes[stop], True))
             start = None
-    return RealSet(tuple(pieces))
+    return RealSet(tuple(pieces), left.worked and right.worked)
 
 
 def _middle(low: float, high: float) -> float:
@@ -166,4 +168,4 @@ def solved(node: Node, sign: str) -> tuple[str, RealSet] | None:
     end = Num(-form.get((), Fraction(0)) / slope)
     if slope < 0 and sign != "!=":
         sign = {"<": ">", ">": "<"}[sign[0]] + sign[1:]
-    return name[2:], RealSet.beyond(end, sign)
+    return name[2:], replace(RealSet.beyond(end, sign), worked=False)

@@ -84,10 +84,9 @@ def read(node: Any) -> Tree:
 
 
 def leaves(tree: Tree) -> set[Tree]:
-    """The symbols and constants in a tree."""
-    if tree[0] in ("v", "c"):
-        return {tree}
-    return {leaf for part in tree if isinstance(part, tuple) for leaf in leaves(part)}
+    """The symbols, constants and functions in a tree, each as its kind and name."""
+    own = {tree[:2]} if tree[0] in ("v", "c", "f") else set()
+    return own.union(*(leaves(part) for part in tree if isinstance(part, tuple)))
 
 
 class Evaluation:
@@ -323,7 +322,11 @@ def agree(left: Tree, right: Tree, point: dict[str, Fraction], real: bool) -> bo
 
 
 def point(number: int, names: list[str]) -> dict[str, Fraction]:
-    """Values for the symbols: below 10, far out, or below 1; all positive, all negative, or of mixed signs."""
+    """Values for the symbols: below 10, far out, or below 1; all positive, all negative, or of mixed signs.
+
+    A negative number gives whole ones from 1 to 24, where floors and ceilings jump."""
+    if number < 0:
+        return {name: Fraction(-number * (6 * position + 1) % 24 + 1) for position, name in enumerate(names)}
     chance = random.Random(number)
     scale = Fraction((1, 1, 500, 500, 0, 1, 500, 0)[number % 8] or Fraction(1, 10))
     values = {}
@@ -334,41 +337,25 @@ def point(number: int, names: list[str]) -> dict[str, Fraction]:
     return values
 
 
-def steps(tree: Tree) -> bool:
-    """Whether there is a `floor` or `ceil`, whose jumps the points of `point` never meet."""
-    return tree[:2] in (("f", "floor"), ("f", "ceil")) or any(isinstance(part, tuple) and steps(part) for part in tree)
-
-
-def differ_at_whole_numbers(left: Tree, right: Tree, names: list[str]) -> bool:
-    """Whether the two clearly differ where the symbols are whole numbers from 1 to 24."""
-    for turn in range(24):
-        values = {name: Fraction((turn * (6 * position + 1)) % 24 + 1) for position, name in enumerate(names)}
-        with contextlib.suppress(Undefined, OutOfReach, ArithmeticError, ValueError):
-            if agree(left, right, values, True) is False:
-                return True
-    return False
-
-
 def numerical(left: Tree, right: Tree) -> str:
     """The numerical verdict: `E`, `U`, or an empty string where it is open."""
     found = leaves(left) | leaves(right)
     names = sorted(name for kind, name in found if kind == "v")
     points = POINTS if names else 1
-    if names and (steps(left) or steps(right)) and differ_at_whole_numbers(left, right, names):
-        return "U"
+    whole = 24 if names and found & {("f", "floor"), ("f", "ceil")} else 0
     for real in (True, False) if names and ("c", "i") not in found else (False,):
         agreed = undefined = 0
-        for number in range(points):
+        for number in range(-whole, points):
             try:
                 same = agree(left, right, point(number, names), real)
             except (Undefined, ZeroDivisionError, ValueError):  # mpmath raises the latter two at poles
-                undefined += 1
+                undefined += number >= 0
                 continue
             except (OutOfReach, OverflowError):
                 continue
             if same is False:
                 return "U"
-            agreed += same is True
+            agreed += number >= 0 and same is True
             if agreed == min(ENOUGH, points):
                 return "E"
         if undefined < points:
