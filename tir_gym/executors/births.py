@@ -5,7 +5,6 @@ Nothing that a session says is believed: process ids come from the kernel with t
 """
 
 import contextlib
-import fcntl
 import functools
 import os
 import signal
@@ -130,7 +129,7 @@ class Births:
             return 1
         wanted = struct.pack("=QIIII", number, _SET_FD, birth.rules, guest.RULES, _CLOSE_ON_EXEC)
         try:
-            fcntl.ioctl(family.gate, _ADD_FD, bytearray(wanted))
+            jail.control(family.gate, _ADD_FD, bytearray(wanted))
             self._present(birth)
         except OSError:
             return 1

@@ -4,7 +4,9 @@ Runs in the launcher and the fork server with the standard library only. Every f
 kernel refuses; nothing here decides whether that is acceptable.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -104,6 +106,14 @@ def die_with_parent() -> None:
 def adopt_orphans() -> None:
     """Become the parent of descendants whose own parents end."""
     _prctl("PR_SET_CHILD_SUBREAPER", 36, 1)
+
+
+def control(fd: int, request: int, data: bytearray) -> None:
+    """ioctl(2), again where a signal (of a child that ended) interrupts it."""
+    while True:
+        with contextlib.suppress(InterruptedError):
+            fcntl.ioctl(fd, request, data)
+            return
 
 
 def send_signal(pidfd: int, number: int) -> None:

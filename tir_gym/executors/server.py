@@ -182,7 +182,7 @@ class Server:
             return
         request = bytearray(80)
         try:
-            fcntl.ioctl(family.gate, _RECEIVE_NOTICE, request)
+            jail.control(family.gate, _RECEIVE_NOTICE, request)
         except OSError:
             return
         self._control()
@@ -193,7 +193,7 @@ class Server:
         refusal = births.confine(family, number, pid) if call == seccomp.RESTRICT else births.admit(family, pid)
         answer = bytearray(struct.pack("=QqiI", number, 0, -refusal, 0 if refusal else _CONTINUE))
         with contextlib.suppress(OSError):
-            fcntl.ioctl(family.gate, _SEND_NOTICE, answer)
+            jail.control(family.gate, _SEND_NOTICE, answer)
         births.settle(family)
 
     # --- ends ----------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class Server:
         info = bytearray(struct.pack("=Q", _INFO_EXIT) + bytes(56))
         status = -1
         with contextlib.suppress(OSError):
-            fcntl.ioctl(member.pidfd, _GET_INFO, info)
+            jail.control(member.pidfd, _GET_INFO, info)
             if struct.unpack_from("=Q", info)[0] & _INFO_EXIT:
                 status = struct.unpack_from("=i", info, 60)[0]
         self._bury(member, status, 0)
