@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.processes import descendants, footprint, wait_until_gone
 from tir_gym.scoring import symbolic
-from tir_gym.scoring.symbolic import Comparer, Expression, Verdict, WorkerUnavailable, comparer
+from tir_gym.scoring.symbolic import Comparer, Expression, NotServed, Verdict, WorkerUnavailable, comparer
 
 EQUAL, UNEQUAL, UNDECIDED = Verdict
 
@@ -306,15 +307,29 @@ def test_undecided_for_lack_of_time_is_remembered_for_that_time(own: Comparer) -
     own.close()
     assert ask(own, *bomb, 0.4) is UNDECIDED
     assert own._worker is None
+    assert own.warm(30.0)
     assert ask(own, *bomb, 0.6) is UNDECIDED
-    assert own._worker is not None
+    assert descendants(worker_of(own)) == set()
 
 
 def test_a_start_that_takes_longer_goes_on(own: Comparer) -> None:
-    assert ask(own, "x", "y", 0.001) is UNDECIDED
+    with pytest.raises(NotServed, match="still starting"):
+        ask(own, "x", "y", 0.001)
     pid = worker_of(own)
     assert ask(own, "x", "y", 30.0) is UNEQUAL
     assert worker_of(own) == pid
+
+
+def test_who_is_not_served_is_told_so(own: Comparer) -> None:
+    assert ask(own, "x", "x + 1") is UNEQUAL
+    with ThreadPoolExecutor(1) as pool:
+        bomb = pool.submit(ask, own, *UNDECIDABLE[-1], 1.0)
+        while not descendants(worker_of(own)):
+            assert not bomb.done()
+        with pytest.raises(NotServed, match="other comparisons"):
+            ask(own, "x", "x + 2", 0.2)
+        assert bomb.result() is UNDECIDED
+    assert ask(own, "x", "x + 2") is UNEQUAL
 
 
 def test_threads(own: Comparer) -> None:
@@ -344,7 +359,8 @@ def test_killed_during_a_comparison(own: Comparer) -> None:
             assert not bomb.done()
         os.kill(pid, signal.SIGKILL)
         wait_until_gone(children)
-        assert bomb.result() is UNDECIDED
+        with suppress(NotServed):
+            assert bomb.result() is UNDECIDED
     assert ask(own, "x", "x + 2") is UNEQUAL
 
 
@@ -356,7 +372,8 @@ def test_a_child_killed_by_others_is_asked_again(own: Comparer) -> None:
         while not (children := descendants(first)):
             assert not bomb.done()
         os.kill(children.pop(), signal.SIGKILL)
-        assert bomb.result() is UNDECIDED
+        with suppress(NotServed):
+            assert bomb.result() is UNDECIDED
     assert worker_of(own) != first
     assert ask(own, "x", "x + 2") is UNEQUAL
 
@@ -365,7 +382,8 @@ def test_a_silent_worker_is_replaced(own: Comparer) -> None:
     assert ask(own, "x", "x + 1") is UNEQUAL
     pid = worker_of(own)
     os.kill(pid, signal.SIGSTOP)
-    assert ask(own, "x", "x + 2", 0.1) is UNDECIDED
+    with pytest.raises(NotServed):
+        ask(own, "x", "x + 2", 0.1)
     assert pid not in descendants()
     assert ask(own, "x", "x + 2") is UNEQUAL
 

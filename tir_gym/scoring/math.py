@@ -37,7 +37,7 @@ from tir_gym.scoring.values import Equation, Expression, Items, Matrix, Named, O
 
 __all__ = [
     "MAX_DIGITS", "MAX_EXPONENT", "MAX_LENGTH", "MAX_PARTS_DIGITS", "UNIT_WORDS", "Kind", "Number", "Value", "Verdict",
-    "close", "compare", "equivalent", "last_boxed", "parse", "within", "worked_out",
+    "close", "compare", "equivalent", "last_boxed", "parse", "restates", "within", "worked_out",
 ]  # fmt: skip
 
 MAX_LENGTH = 2048
@@ -107,6 +107,22 @@ def compare(answer: str, gold: str) -> Verdict:
     return Verdict(Kind.UNDECIDED, "gold could not be worked out within the limits", "gold")
 
 
+def restates(answer: str, gold: str, question: str) -> bool:
+    """Whether `answer` is a formula copied out of `question` where `gold` is not: worked on, it would look otherwise.
+
+    Numbers are no formulas. Spelling is evened out, the order of terms is not.
+    """
+    said = parse(answer)
+    if said is None or all(isinstance(leaf, Number | Text) for leaf in leaves(said)):
+        return False
+    asked = _bare(question)
+    return _bare(final_part(answer)) in asked and _bare(final_part(gold)) not in asked
+
+
+def _bare(text: str) -> str:
+    return _LAYOUT.sub("", clean(text[: 8 * MAX_LENGTH].translate(ASCII_FORMS)))
+
+
 def within(answer: str, gold: str, tolerance: float) -> bool:
     """Whether both are plain numbers, their units not different, and at most `tolerance` (absolute, > 0) apart."""
     left, right = _number(parse(answer)), _number(parse(gold))
@@ -140,6 +156,7 @@ def _read(content: str) -> Value | None:
     return value(cleaned)
 
 
+_LAYOUT = re.compile(r"[\s$]")
 _MARKUP = "*`'\" "
 _INTEGER = re.compile(r"[+-]?[0-9]++")
 

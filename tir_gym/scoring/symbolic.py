@@ -70,6 +70,10 @@ class WorkerUnavailable(RuntimeError):  # noqa: N818
     """The worker cannot be started, or does not find 1 equal to 1 when it is: no fault of the expressions."""
 
 
+class NotServed(WorkerUnavailable):
+    """The worker was busy with other threads' comparisons or still starting: the expressions did not get their time."""
+
+
 class _Lost(Exception):  # noqa: N818
     """The worker ended or fell silent."""
 
@@ -190,9 +194,9 @@ class Comparer:
     def equal(self, left: Expression, right: Expression, seconds: float = 0.7) -> Verdict:
         """Whether two expressions are equal, known within `seconds` (at most about 0.2 s later).
 
-        `Verdict.UNDECIDED` if time or memory did not suffice, other threads' comparisons and the worker's start
-        included. Verdicts are remembered, `UNDECIDED` only if the expressions had all of `seconds` for themselves.
-        Raises `WorkerUnavailable` if no worker can be started.
+        `Verdict.UNDECIDED` if time or memory did not suffice; verdicts are remembered. Raises `NotServed` if other
+        threads' comparisons or the worker's start took most of the time, `WorkerUnavailable` if no worker can be
+        started.
         """
         deadline = time.monotonic() + seconds
         sides = sorted(json.dumps(side, separators=(",", ":")) for side in (left, right))
@@ -204,8 +208,10 @@ class Comparer:
                 if given >= seconds:
                     self._verdicts.move_to_end(key)
                     return verdict
-        if len(request) > _MAX_REQUEST or not self._turn.acquire(timeout=seconds):
+        if len(request) > _MAX_REQUEST:
             return Verdict.UNDECIDED
+        if not self._turn.acquire(timeout=seconds):
+            raise NotServed(f"other comparisons kept the worker for {seconds:g} s")
         try:
             reply, given = self._ask(request, deadline)
         finally:
@@ -213,10 +219,12 @@ class Comparer:
         verdict = _VERDICTS.get(reply, Verdict.UNDECIDED)
         if reply in (b"E", b"U", b"D"):
             given = float("inf")
-        elif reply and given >= 0.8 * seconds:
+        elif not reply:
+            return verdict
+        elif given >= 0.8 * seconds:
             given = seconds
         else:
-            return verdict
+            raise NotServed(f"of {seconds:g} s the expressions had {given:.2g} s; other comparisons had the rest")
         with self._state:
             self._verdicts[key] = verdict, given
             self._verdicts.move_to_end(key)
@@ -225,12 +233,12 @@ class Comparer:
         return verdict
 
     def _ask(self, request: bytes, deadline: float) -> tuple[bytes, float]:
-        """The reply and the seconds it was given; no reply if the worker was not up in time, or was lost thrice."""
+        """The reply and the seconds it was given; no reply if the worker was lost thrice. Raises `NotServed`."""
         for _ in range(3):
             self._worker = self._worker or _Worker()
             try:
                 if not self._worker.wait_ready(deadline):
-                    break
+                    raise NotServed("the worker is still starting")
                 self._failed_starts = 0
                 seconds = max(deadline - time.monotonic(), 0.05)
                 return self._worker.ask(request, seconds), seconds
@@ -239,6 +247,8 @@ class Comparer:
                 self._end_worker()
                 if self._failed_starts >= 2:
                     raise WorkerUnavailable(f"symbolic comparison has no worker: {lost}; run it to see why") from lost
+            except NotServed:
+                raise
             except BaseException:  # interrupted: the reply would be taken for that of the next comparison
                 self._end_worker()
                 raise

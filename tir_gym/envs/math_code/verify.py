@@ -2,7 +2,7 @@
 
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
-from tir_gym.scoring.math import Kind, compare, within, worked_out
+from tir_gym.scoring.math import Kind, compare, restates, within, worked_out
 from tir_gym.scoring.symbolic import comparer
 
 
@@ -10,9 +10,9 @@ class MathVerifier(Verifier):
     """1.0 for an answer equivalent to gold (or to one of several golds), else 0.0; no answer is 0.0.
 
     Where gold is written with numerals only, so must the answer be: `3481 * 2711` is the question again, not its
-    answer. Where gold has a tolerance (`gold.data["tolerance"]`, absolute), a number that close is right. An answer
-    over the limits of the comparison is the policy's mistake and scores 0.0; where gold or the worker behind the
-    comparison is at fault the score is invalid.
+    answer. Nor is a formula that stands in the question, where gold does not. Where gold has a tolerance
+    (`gold.data["tolerance"]`, absolute), a number that close is right. An answer over the limits of the comparison is
+    the policy's mistake and scores 0.0; where gold or the worker behind it is at fault the score is invalid.
     """
 
     def acquire(self) -> None:
@@ -36,9 +36,11 @@ class MathVerifier(Verifier):
                 return Score(1.0, reason=f"within {tolerance:g} of gold")
             verdict = compare(answer, one)
             if verdict.kind is Kind.EQUAL:
-                if worked_out(answer, one):
-                    return Score(1.0, reason=verdict.reason)
-                return Score(0.0, reason="not worked out: arithmetic where a number was asked for")
+                if not worked_out(answer, one):
+                    return Score(0.0, reason="not worked out: arithmetic or a condition where a value was asked for")
+                if restates(answer, one, evidence.task.prompt):
+                    return Score(0.0, reason="a formula of the question, as it stands there")
+                return Score(1.0, reason=verdict.reason)
             verdicts.append(verdict)
         undecided = [verdict for verdict in verdicts if verdict.kind is Kind.UNDECIDED]
         ours = [verdict for verdict in undecided if verdict.fault != "answer"]
