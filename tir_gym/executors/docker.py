@@ -138,6 +138,9 @@ class DockerExecutor(PooledExecutor):
             import docker
         except ImportError:
             raise ExecutorUnavailable("the Docker SDK is missing; pip install 'tir-gym[docker]'") from None
+        where = self.url or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        if where.startswith("unix://") and not Path(where.removeprefix("unix://")).exists():  # the SDK leaks a socket
+            raise ExecutorUnavailable(f"no container engine answers: there is no {where}; start one or set DOCKER_HOST")
         try:
             settings = docker.utils.kwargs_from_env() | ({"base_url": self.url} if self.url else {})
             engine = docker.APIClient(version="auto", timeout=60, **settings)
