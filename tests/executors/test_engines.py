@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,10 +76,12 @@ def test_a_killed_host_leaves_no_bubblewrap(bwrap: None) -> None:
     assert all_end(started)
 
 
-def test_a_killed_host_leaves_no_bare_process() -> None:
-    started = crash("unsafe", "UnsafeSubprocess()")
+def test_a_killed_host_leaves_no_bare_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    started = crash("unsafe", "UnsafeSubprocess(spare=0)")
     assert started
     assert all_end(started)
+    assert list(tmp_path.iterdir()) == []  # but for a spare that has not been told of its folder yet
 
 
 def test_the_containers_of_a_killed_host_end_by_themselves(engine_url: str, client: Any) -> None:

@@ -16,7 +16,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tir_gym.executors import guest, jail, seccomp
 from tir_gym.executors.confine import WARM
@@ -28,12 +28,12 @@ _SHORT = 256
 
 
 def _exactly(size: int) -> bytes:
-    """`size` bytes of standard input; ends the process if there are no more."""
+    """`size` bytes of standard input. Raises `EOFError` if there are no more."""
     data = b""
     while len(data) < size:
         piece = os.read(0, size - len(data))
         if not piece:
-            os._exit(0)
+            raise EOFError
         data += piece
     return data
 
@@ -190,6 +190,15 @@ def _end_others() -> None:
             os.wait()
 
 
+def _leave(config: dict[str, Any]) -> NoReturn:
+    """End, with whatever the session left."""
+    with contextlib.suppress(OSError):
+        _end_others()
+    if config["remove"]:
+        shutil.rmtree(config["remove"], ignore_errors=True)
+    os._exit(0)
+
+
 def _be_session(config: dict[str, Any], order: dict[str, Any], channel: int, program: bytes) -> None:
     """In the child: take the channel, limits and confinement. Raises `OSError`."""
     os.setsid()
@@ -244,7 +253,10 @@ def main(config: dict[str, Any]) -> None:
     gc.freeze()
     abi = jail.landlock_abi() if config["isolate"] else 0
     _say({"t": "hello", "landlock": abi, "seccomp": no_filter, "python": sys.version.split()[0]})
-    order = _order()
+    try:
+        order = _order()
+    except EOFError:
+        _leave(config)
     wake, waker = socket.socketpair()
     for end in (wake, waker):
         end.setblocking(False)
@@ -272,11 +284,6 @@ def main(config: dict[str, Any]) -> None:
     jail.adopt_orphans()
     if config["isolate"]:
         jail.drop_rights(-1)
-    secret = bytes.fromhex(_order()["secret"])
     with contextlib.suppress(EOFError, OSError):
-        Relay(pid, ours, secret, wake).run()
-    with contextlib.suppress(OSError):
-        _end_others()
-    if config["remove"]:
-        shutil.rmtree(config["remove"], ignore_errors=True)
-    os._exit(0)
+        Relay(pid, ours, bytes.fromhex(_order()["secret"]), wake).run()
+    _leave(config)
