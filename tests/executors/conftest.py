@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.executors.engine import NoEngineError, engine
 from tir_gym.core.interfaces import Done, HostCall, Limits, Session, Stdout
 from tir_gym.executors.forkserver import ForkServer
 from tir_gym.executors.process import wait_readable
@@ -93,3 +94,15 @@ def session(executor: ForkServer) -> Iterator[Session]:
     opened = executor.open(LIMITS, seed=7)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def engine_url() -> Iterator[str]:
+    """A container engine of our own; without one the test is skipped, with the reason."""
+    try:
+        running = engine()
+        url = running.__enter__()
+    except NoEngineError as error:
+        pytest.skip(f"NO CONTAINER ENGINE: {error}")
+    yield url
+    running.__exit__(None, None, None)

@@ -597,7 +597,7 @@ def test_what_stays_behind_of_a_copied_session_ends_with_its_last_copy(namespace
 def test_a_fork_that_lies_or_hangs_costs_the_session(
     patch: str, namespaces: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tir_gym.executors.session.FORK_S", 0.5)
+    monkeypatch.setattr("tir_gym.executors.forked.FORK_S", 0.5)
     with ForkServer(preload=(), namespaces=namespaces).leased() as executor:
         spare = executor.open(LIMITS, 0)
         run(spare, "1")

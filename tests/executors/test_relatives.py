@@ -79,7 +79,7 @@ def test_a_copy_that_keeps_a_way_to_its_parent_is_not_let_live(
     executor: ForkServer, trick: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server looks at the kernel's word of what the copy holds, and puts in the rules itself."""
-    monkeypatch.setattr("tir_gym.executors.session.FORK_S", 1.0)
+    monkeypatch.setattr("tir_gym.executors.forked.FORK_S", 1.0)
     opened, spare = executor.open(LIMITS, 0), executor.open(LIMITS, 0)
     inside = "import os\nguest_globals = type(g).become_copy.__globals__\njail = guest_globals['jail']"
     run(opened, f"{GUEST}\n{inside}\n{SKIPS[trick]}")

@@ -1,4 +1,4 @@
-"""Where untrusted code runs: jailed interpreters behind one small interface."""
+"""Where untrusted code runs: interpreters behind one small interface, jailed as well as each executor can."""
 
 from tir_gym.executors.forkserver import ForkServer, shared
 

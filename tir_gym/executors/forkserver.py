@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
+from tir_gym.executors.forked import ForkedSession
 from tir_gym.executors.process import NoNamespacesError, ServerProcess
 from tir_gym.executors.report import observe
-from tir_gym.executors.session import GuestSession
 
 
 class _State:
@@ -22,7 +22,7 @@ class _State:
         self.lock = threading.RLock()
         self.leases = 0
         self.server: ServerProcess | None = None
-        self.sessions: weakref.WeakSet[GuestSession] = weakref.WeakSet()
+        self.sessions: weakref.WeakSet[ForkedSession] = weakref.WeakSet()
         _STATES.add(self)
 
     def stop(self) -> None:
@@ -122,7 +122,7 @@ class ForkServer(Executor):
         self._own.server = server
         return server
 
-    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> GuestSession:
+    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> ForkedSession:
         """Start a session; returns at once. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
         state = self._own
         with state.lock:
@@ -133,7 +133,7 @@ class ForkServer(Executor):
                 if server is not None:
                     server.close()
                 server = self._start()
-            return GuestSession.start(server, limits, seed, tools, state.sessions.add)
+            return ForkedSession.start(server, limits, seed, tools, state.sessions.add)
 
     def report(self) -> dict[str, str]:
         """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""

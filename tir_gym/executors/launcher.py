@@ -37,7 +37,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         os._exit(0)
     with contextlib.suppress(OSError):
         jail.personality(jail.NO_RANDOM_ADDRESSES)
-    config["whole_ids"] = _whole_ids()
+    config["whole_ids"] = whole_ids()
     try:
         if config["namespaces"]:
             _enter()
@@ -77,7 +77,7 @@ def _end_orphans() -> None:
                 os.kill(int(pid), signal.SIGKILL)
 
 
-def _whole_ids() -> bool:
+def whole_ids() -> bool:
     """True for root with (nearly) all user ids at hand, so that each session gets its own."""
     if os.geteuid() != 0:
         return False
@@ -109,7 +109,7 @@ def _become_server(config: dict[str, Any], memory_fd: int) -> None:
         jail.die_with_parent()
         sizes, proc = os.open("/proc/self/statm", os.O_RDONLY), os.open("/proc", os.O_PATH)
         if config["namespaces"]:
-            config["whole_ids"] = config["whole_ids"] and _whole_ids()
+            config["whole_ids"] = config["whole_ids"] and whole_ids()
             _build(config)
         arguments = [config["python"], "-P", "-s", "-S", "-B", "-c", config["boot"], "server", str(memory_fd)]
         config["statm"], config["proc"] = sizes, proc

@@ -27,10 +27,7 @@ START_S = 60.0
 _HERE = Path(__file__).parent
 _PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
 _NEEDS = {"sympy": ("mpmath",)}
-_BOOT = """import json, os, sys, types
-stage, fd = sys.argv[1], int(sys.argv[2])
-config = json.loads(os.pread(fd, 1 << 24, 0))
-parent = types.ModuleType("tir_gym")
+LOAD = """parent = types.ModuleType("tir_gym")
 package = parent.executors = types.ModuleType("tir_gym.executors")
 sys.modules.update({"tir_gym": parent, "tir_gym.executors": package})
 for name, source in config["programs"]:
@@ -38,10 +35,20 @@ for name, source in config["programs"]:
     sys.modules[module.__name__] = module
     setattr(package, name, module)
     exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
-main = module.__dict__["main"] if stage == "server" else package.launcher.main
+"""
+"""Makes modules of the programs in `config`, for an interpreter that cannot import this package."""
+_BOOT = f"""import json, os, sys, types
+stage, fd = sys.argv[1], int(sys.argv[2])
+config = json.loads(os.pread(fd, 1 << 24, 0))
+{LOAD}main = module.__dict__["main"] if stage == "server" else package.launcher.main
 del parent, package, module, name, source
 main(config, fd)
 """
+
+
+def programs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Modules of this folder with their sources, in the order in which they can be loaded."""
+    return [(name, (_HERE / f"{name}.py").read_text("utf-8")) for name in names]
 
 
 def _packages(names: Sequence[str]) -> list[str]:
@@ -61,7 +68,8 @@ def _packages(names: Sequence[str]) -> list[str]:
     return paths
 
 
-def _configuration(preload: Sequence[str], packages: Sequence[str], workdir: str, control: int) -> dict[str, Any]:
+def configuration(preload: Sequence[str], packages: Sequence[str], workdir: str, control: int) -> dict[str, Any]:
+    """Which interpreter, directories and packages of this machine sessions have. Raises `ExecutorUnavailable`."""
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     stdlib = [sysconfig.get_path(kind, vars={"base": sys.base_prefix}) for kind in ("stdlib", "platstdlib")]
     stdlib = [os.path.realpath(os.__file__.rsplit("/", 1)[0]), stdlib[0]]
@@ -80,7 +88,7 @@ def _configuration(preload: Sequence[str], packages: Sequence[str], workdir: str
         "packages": found,
         "paths": [python, *dict.fromkeys(stdlib), *libraries, *system],
         "preload": [*preload] if not workdir else [*preload, *packages],
-        "programs": [(name, (_HERE / f"{name}.py").read_text("utf-8")) for name in _PROGRAMS],
+        "programs": programs(_PROGRAMS),
         "python": python,
         "search": sorted({str(Path(path).parent) for path in found}) if workdir else ["/packages"],
         "workdir": workdir,
@@ -105,7 +113,7 @@ class ServerProcess:
             Path(self._workdir).chmod(0o711)
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            config = _configuration(preload, packages, self._workdir, far.fileno())
+            config = configuration(preload, packages, self._workdir, far.fileno())
             memory = os.memfd_create("tir_gym")
             try:
                 os.pwrite(memory, json.dumps(config).encode(), 0)

@@ -136,7 +136,7 @@ def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
         "addresses": "missing: personality(ADDR_NO_RANDOMIZE) is refused; addresses differ from run to run, allow it",
         "user": "missing: sessions run as this process's user; run as root or allow user namespaces, "
         "and install Python where other users may read it",
-    }
+    } | hello.get("weak", {})
 
     def refused(*names: str) -> bool:
         return all(str(seen[name]).startswith("no ") for name in names)
@@ -153,7 +153,7 @@ def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
         "user": seen["uid"] not in (0, os.getuid()),
         "seccomp": refused("ptrace", "unshare", "bpf", "keyctl"),
         "landlock": hello["landlock"] > 0 and refused("landlock"),
-        "namespaces": seen["pid"] <= 2 and hello["namespaces"],
+        "namespaces": seen["pid"] < 50 and hello["namespaces"],
         "addresses": hello["fixed_addresses"],
     }
     generic = "missing: an attack got through; see docs/security.md and report it"

@@ -8,8 +8,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from tir_gym.core.interfaces import (
     Done,
@@ -40,27 +40,65 @@ from tir_gym.executors.frames import (
     relative_path,
     unpack,
 )
-from tir_gym.executors.process import START_S, ServerProcess, wait_readable
+from tir_gym.executors.process import START_S, wait_readable
 
-FORK_S = 3.0
-"""Seconds a live copy may take; the session is lost if it takes longer."""
+
+class Channel(Protocol):
+    """The host's end of the stream of frames to one session: a socket that does not block, or what acts like one."""
+
+    def fileno(self) -> int:
+        """Readable when there is something to receive."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Some of what arrived, b"" at the end. Raises `BlockingIOError` where nothing did."""
+
+    def send(self, data: bytearray, flags: int, /) -> int:
+        """Send a part of `data` and say how much. Raises `BlockingIOError` where there is no room."""
+
+    def close(self) -> None:
+        """Give the stream up."""
+
+
+class Held(Protocol):
+    """The process of one session, as the host holds it; nothing here blocks or raises."""
+
+    def alive(self) -> bool:
+        """False where what started the process has failed itself."""
+
+    def flush(self) -> bool:
+        """Send the orders that wait; True while some are left."""
+
+    def interrupt(self) -> None:
+        """Signal the process, which finds the reason in its channel."""
+
+    def end(self) -> None:
+        """Kill the process, and what it started."""
+
+    def drop(self) -> None:
+        """As `end`, from a finalizer: takes no lock."""
+
+
+def orders(limits: Limits) -> dict[str, int]:
+    """What the process of a session is told of its limits: bytes, seconds, characters, a count."""
+    return {
+        "memory": limits.memory_mb << 20,
+        "disk": limits.disk_mb << 20,
+        "cpu_s": limits.cpu_s,
+        "processes": limits.processes,
+        "output_chars": limits.output_chars,
+    }
 
 
 class GuestSession(Session):
-    """One confined interpreter, as `ForkServer.open` and `fork` return it. Not thread-safe.
+    """One interpreter at the other end of a channel, as `Executor.open` returns it. Not thread-safe.
 
     After the session is lost (`Done.state_lost`) or closed, `fileno` is -1 and `submit` raises `RuntimeError`; if it is
     lost while nothing runs, the next `submit` is answered by the `Done` that says so.
     """
 
-    def __init__(
-        self, server: ServerProcess, limits: Limits, tools: dict[str, tuple[str, ...]], register: Callable[[Any], None]
-    ) -> None:
-        self._server, self._limits, self._tools, self._register = server, limits, tools, register
-        self._sid = server.new_sid()
+    def __init__(self, channel: Channel, held: Held, limits: Limits, tools: dict[str, tuple[str, ...]]) -> None:
+        self._channel, self._held, self._limits, self._tools = channel, held, limits, tools
         self._secret = MAGIC + os.urandom(12)
-        self._socket, self._far = socket.socketpair()
-        self._socket.setblocking(False)
         self._in, self._out = bytearray(), bytearray()
         self._events: deque[Stdout | HostCall | Done] = deque()
         self._replies: deque[dict[str, Any]] = deque()
@@ -76,34 +114,26 @@ class GuestSession(Session):
         self._deadline: float | None = None
         self._left = 0.0
         self._call, self._calls = 0, 0
-        register(self)
 
-    @classmethod
-    def start(
-        cls,
-        server: ServerProcess,
-        limits: Limits,
-        seed: int,
-        tools: Sequence[ToolSignature],
-        register: Callable[[Any], None],
-    ) -> "GuestSession":
-        """Ask `server` for a new child; returns before it exists."""
-        signatures = {tool.name: tuple(tool.parameter_names) for tool in tools}
-        self = cls(server, limits, signatures, register)
-        with self._far:
-            asked = {
-                "memory": limits.memory_mb << 20,
-                "disk": limits.disk_mb << 20,
-                "cpu_s": limits.cpu_s,
-                "processes": limits.processes,
-                "output_chars": limits.output_chars,
-            }
-            order = {"t": "open", "sid": self._sid, "secret": self._secret.hex(), "seed": seed, "limits": asked}
-            server.send(order, [self._far])
+    @property
+    def secret(self) -> bytes:
+        """What marks a word in the channel as the keeper's or the fork server's own, not the interpreter's."""
+        return self._secret
+
+    @property
+    def held(self) -> Held:
+        """The process behind it."""
+        return self._held
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Queue a message that needs no reply, ahead of the first submission."""
+        self._out += pack(message)
+
+    def offer(self, tools: Sequence[ToolSignature]) -> None:
+        """Queue the functions that the session is to have."""
         if tools:
             offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
-            self._out += pack({"t": "tools", "tools": offered})
-        return self
+            self.tell({"t": "tools", "tools": offered})
 
     # --- running -------------------------------------------------------------------------------------------------
     def submit(self, code: str, deadline: float) -> int:
@@ -145,7 +175,7 @@ class GuestSession(Session):
         if self._lost:
             return
         if not self._ready:
-            if now >= self._start_by or not self._server.alive():
+            if now >= self._start_by or not self._held.alive():
                 self._lose(RunStatus.EXECUTOR_ERROR, f"the interpreter was not up after {START_S:.0f} s")
         elif self._deadline is not None and now >= self._deadline:
             if self._interrupted:
@@ -157,7 +187,7 @@ class GuestSession(Session):
         """When `events` must be called though nothing arrives (`time.monotonic()` seconds). See `Session.wakeup`."""
         if self._lost:
             return time.monotonic() if self._events else None
-        if self._events or self._out or self._server.busy:
+        if self._events or self._out or self._held.flush():
             return time.monotonic() + 0.002
         if not self._ready:
             return self._start_by if self._running else None
@@ -170,7 +200,7 @@ class GuestSession(Session):
         self._interrupted = True
         self._out += pack({"t": "interrupt", "token": self._token})
         self._flush()
-        self._server.send({"t": "interrupt", "sid": self._sid})
+        self._held.interrupt()
         self._left = self._limits.grace_s
         self._deadline = time.monotonic() + self._left if self._ready else None
 
@@ -218,66 +248,30 @@ class GuestSession(Session):
                 break
         return bytes(data)
 
-    def fork(self) -> "GuestSession":
-        """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`.
+    def fork(self) -> Session:
+        """Raise `ForkError`: only the fork server's sessions can be copied live. See `Session.fork`."""
+        raise ForkError("a session of this executor is one process that nothing can copy; use ForkServer, or replay")
 
-        If the copy does not come in `FORK_S` seconds or is not what it should be, this session is lost, too.
-        """
-        try:
-            self._must_be_idle()
-        except RuntimeError as error:
-            raise ForkError(str(error)) from None
-        child = GuestSession(self._server, self._limits, self._tools, self._register)
-        child._turn, child._calls, child._born = self._turn, self._calls, False
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with child._far, ours, theirs:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            order = {"t": "fork", "sid": self._sid, "new": child._sid, "secret": child._secret.hex()}
-            self._server.send(order, [child._far, ours])
-            try:
-                patience = min(FORK_S, self._limits.wall_s)
-                until = time.monotonic() + patience + (0.0 if self._ready else START_S)
-                reply = self._ask({"t": "fork"}, FORKED, (child._far, theirs), until)
-                if reply["error"]:
-                    raise ForkError(clean(reply["error"], 300))
-                while not child._ready and not child._lost and wait_readable(child.fileno(), until):
-                    child._advance()
-                if not child._ready and not child._failed:
-                    why = f"its copy was lost: {child._lost}" if child._lost else f"its copy was not up in {patience} s"
-                    self._lose(RunStatus.KILLED, why)
-                if not child._ready:
-                    raise ForkError(child._lost or self._lost)
-            except RuntimeError as error:
-                child.close()
-                raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
-        return child
-
-    def _ask(
-        self,
-        message: dict[str, Any],
-        shape: Mapping[str, type],
-        pass_on: Sequence[socket.socket] = (),
-        until: float = 0.0,
-    ) -> Any:
+    def _ask(self, message: dict[str, Any], shape: Mapping[str, type]) -> Any:
         """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
         self._must_be_idle()
+        self._out += self._request(message)
+        return self._reply(message["t"], shape, self._patience(self._limits.wall_s))
+
+    def _request(self, message: dict[str, Any]) -> bytes:
         self._token = os.urandom(8).hex()
-        until = until or time.monotonic() + self._limits.wall_s + (0.0 if self._ready else START_S)
-        packed = pack(message | {"token": self._token})
-        while pass_on and self._out and not self._lost and time.monotonic() < until:
-            wait_readable(self.fileno(), time.monotonic() + 0.001)
-            self._advance()
-        if pass_on and not self._lost:
-            with contextlib.suppress(OSError):
-                socket.send_fds(self._socket, [packed], [s.fileno() for s in pass_on])
-        else:
-            self._out += packed
+        return pack(message | {"token": self._token})
+
+    def _patience(self, seconds: float) -> float:
+        return time.monotonic() + seconds + (0.0 if self._ready else START_S)
+
+    def _reply(self, kind: str, shape: Mapping[str, type], until: float) -> Any:
         self._advance()
         while not self._replies and not self._lost:
             if time.monotonic() >= until:
-                self._lose(RunStatus.KILLED, f"no reply to {message['t']!r} in time")
+                self._lose(RunStatus.KILLED, f"no reply to {kind!r} in time")
                 break
-            pause = time.monotonic() + 0.002 if self._out or self._server.busy else until
+            pause = time.monotonic() + 0.002 if self._out or self._held.flush() else until
             wait_readable(self.fileno(), pause)
             self._advance()
         if self._lost:
@@ -290,16 +284,15 @@ class GuestSession(Session):
 
     # --- the channel ---------------------------------------------------------------------------------------------
     def _flush(self) -> None:
-        if self._server.busy:
-            self._server.flush()
+        self._held.flush()
         with contextlib.suppress(OSError):
             while self._out:
-                del self._out[: self._socket.send(self._out, socket.MSG_NOSIGNAL)]
+                del self._out[: self._channel.send(self._out, socket.MSG_NOSIGNAL)]
 
     def _receive(self) -> None:
         for _ in range(64):
             try:
-                data = self._socket.recv(1 << 17)
+                data = self._channel.recv(1 << 17)
             except BlockingIOError:
                 return
             except OSError:
@@ -401,8 +394,8 @@ class GuestSession(Session):
         if len(note) == NOTE and note[:16] == self._secret:
             code, cpu_ms = struct.unpack("!ii", note[16:])
             self._lose(RunStatus.KILLED, self._cause(code, cpu_ms))
-        elif not self._server.alive():
-            self._lose(RunStatus.EXECUTOR_ERROR, "the fork server ended")
+        elif not self._held.alive():
+            self._lose(RunStatus.EXECUTOR_ERROR, "what ran the session ended")
         else:
             self._lose(RunStatus.KILLED, "the process ended")
 
@@ -432,10 +425,8 @@ class GuestSession(Session):
 
     def _over(self, why: str) -> None:
         self._lost = why
-        self._socket.close()
-        self._far.close()
-        if not self._server.dead:
-            self._server.send({"t": "kill", "sid": self._sid})
+        self._channel.close()
+        self._held.end()
 
     def close(self) -> None:
         """End the session and its processes; they are gone soon after, with the last lease at the latest."""
@@ -446,16 +437,14 @@ class GuestSession(Session):
     def forget(self) -> None:
         """In a process forked from the owner: let go of the session without ending it."""
         self._lost = "it belongs to the process this one was forked from"
-        self._socket.close()
-        self._far.close()
+        self._channel.close()
 
     def fileno(self) -> int:
         """Readable when there is something to tell; -1 once the session is closed or lost."""
-        return -1 if self._lost else self._socket.fileno()
+        return -1 if self._lost else self._channel.fileno()
 
     def __del__(self) -> None:
         if not getattr(self, "_lost", "unborn"):
             self._lost = "it was dropped"
-            self._socket.close()
-            self._far.close()
-            self._server.post({"t": "kill", "sid": self._sid})
+            self._channel.close()
+            self._held.drop()

@@ -83,7 +83,7 @@ def _output(done: Done, shown: str) -> Output:
 
 
 def _error(done: Done) -> CallErrorType:
-    if done.state_lost and done.status is not RunStatus.TIMEOUT:
+    if done.state_lost and done.status not in _ERRORS:
         return CallErrorType.STATE_LOST
     return _ERRORS.get(done.status, CallErrorType.EXCEPTION)
 

@@ -1,0 +1,125 @@
+"""Sessions of the fork server: started by an order to it, and copied live."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tir_gym.core.interfaces import ForkError, Limits, RunStatus, ToolSignature
+from tir_gym.executors.frames import FORKED, clean
+from tir_gym.executors.process import ServerProcess, wait_readable
+from tir_gym.executors.session import GuestSession, orders
+
+FORK_S = 3.0
+"""Seconds a live copy may take; the session is lost if it takes longer."""
+
+
+class Child:
+    """A session's process as the fork server's child number `sid`."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.server, self.sid = server, server.new_sid()
+
+    def alive(self) -> bool:
+        """Whether the fork server is."""
+        return self.server.alive()
+
+    def flush(self) -> bool:
+        """Send the server what waits; True while some is left."""
+        if self.server.busy:
+            self.server.flush()
+        return self.server.busy
+
+    def interrupt(self) -> None:
+        """Have it signalled."""
+        self.server.send({"t": "interrupt", "sid": self.sid})
+
+    def end(self) -> None:
+        """Have it killed."""
+        if not self.server.dead:
+            self.server.send({"t": "kill", "sid": self.sid})
+
+    def drop(self) -> None:
+        """Have it killed with the next order."""
+        self.server.post({"t": "kill", "sid": self.sid})
+
+
+class ForkedSession(GuestSession):
+    """One confined interpreter, as `ForkServer.open` and `fork` return it."""
+
+    def __init__(
+        self, server: ServerProcess, limits: Limits, tools: dict[str, tuple[str, ...]], register: Callable[[Any], None]
+    ) -> None:
+        self._server, self._register, self._child = server, register, Child(server)
+        self._socket, self._far = socket.socketpair()
+        self._socket.setblocking(False)
+        super().__init__(self._socket, self._child, limits, tools)
+        register(self)
+
+    @classmethod
+    def start(
+        cls,
+        server: ServerProcess,
+        limits: Limits,
+        seed: int,
+        tools: Sequence[ToolSignature],
+        register: Callable[[Any], None],
+    ) -> "ForkedSession":
+        """Ask `server` for a new child; returns before it exists."""
+        signatures = {tool.name: tuple(tool.parameter_names) for tool in tools}
+        self = cls(server, limits, signatures, register)
+        order = {"t": "open", "sid": self._child.sid, "secret": self.secret.hex(), "seed": seed}
+        with self._far:
+            server.send(order | {"limits": orders(limits)}, [self._far])
+        self.offer(tools)
+        return self
+
+    def fork(self) -> "ForkedSession":
+        """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`.
+
+        If the copy does not come in `FORK_S` seconds or is not what it should be, this session is lost, too.
+        """
+        try:
+            self._must_be_idle()
+        except RuntimeError as error:
+            raise ForkError(str(error)) from None
+        child = ForkedSession(self._server, self._limits, self._tools, self._register)
+        child._turn, child._calls, child._born = self._turn, self._calls, False
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with child._far, ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            order = {"t": "fork", "sid": self._child.sid, "new": child._child.sid, "secret": child._secret.hex()}
+            self._server.send(order, [child._far, ours])
+            try:
+                patience = min(FORK_S, self._limits.wall_s)
+                until = self._patience(patience)
+                self._send_alone(self._request({"t": "fork"}), (child._far, theirs), until)
+                reply = self._reply("fork", FORKED, until)
+                if reply["error"]:
+                    raise ForkError(clean(reply["error"], 300))
+                while not child._ready and not child._lost and wait_readable(child.fileno(), until):
+                    child._advance()
+                if not child._ready and not child._failed:
+                    why = f"its copy was lost: {child._lost}" if child._lost else f"its copy was not up in {patience} s"
+                    self._lose(RunStatus.KILLED, why)
+                if not child._ready:
+                    raise ForkError(child._lost or self._lost)
+            except RuntimeError as error:
+                child.close()
+                raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
+        return child
+
+    def _send_alone(self, packed: bytes, pass_on: Sequence[socket.socket], until: float) -> None:
+        """Send a message with descriptors, once what waits before it is sent."""
+        while self._out and not self._lost and time.monotonic() < until:
+            wait_readable(self.fileno(), time.monotonic() + 0.001)
+            self._advance()
+        if not self._lost:
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._socket, [packed], [s.fileno() for s in pass_on])
+
+    def forget(self) -> None:
+        """In a process forked from the owner: let go of the session without ending it."""
+        super().forget()
+        self._far.close()
