@@ -43,7 +43,7 @@ class NaiveSession(Session):
 
     def __init__(self, executor: "Naive", channel: socket.socket, spares: list[socket.socket], output: int) -> None:
         self._executor, self._channel, self._spares, self._output = executor, channel, spares, output
-        self._turn, self._read, self._dead = 0, 0, False
+        self._turn, self._read, self._dead, self._copied = 0, 0, False, False
 
     def submit(self, code: str, deadline: float) -> int:
         self._turn += 1
@@ -66,12 +66,15 @@ class NaiveSession(Session):
         naive.send(self._channel, ("fork",))
         for session in (self, copy):
             naive.receive(session._channel)
-        copy._turn, copy._read = self._turn, self._read
+        copy._turn, copy._read, copy._copied = self._turn, self._read, True
         return copy
 
     def close(self) -> None:
-        """Let the next episode have the worker."""
-        if not self._dead and self not in self._executor.idle:
+        """Let the next episode have the worker; a copy ends."""
+        if self._copied and not self._dead:
+            self._dead = True
+            naive.send(self._channel, ("end",))
+        elif not self._dead and self not in self._executor.idle:
             naive.send(self._channel, ("clear",))
             naive.receive(self._channel)
             self._executor.idle.append(self)

@@ -83,6 +83,8 @@ def serve(ends):
         elif kind == "clear":
             space.clear()
             send(channel, "cleared")
+        elif kind == "end":
+            os._exit(0)
         elif kind == "fork":
             spare = spares.pop()
             if os.fork() == 0:
