@@ -64,10 +64,10 @@ def descendants(pid: int) -> list[int]:
     return [p for child in children(pid) for p in (child, *descendants(child))]
 
 
-def all_end(pids: list[int]) -> bool:
+def all_end(pids: list[int], patience: float = PATIENCE) -> bool:
     """Wait for the ends of processes, whoever their parent is."""
     poll = select.poll()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + patience
     for pid in pids:
         try:
             fd = os.pidfd_open(pid)

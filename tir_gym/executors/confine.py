@@ -29,13 +29,14 @@ class Confinement:
         self.abi = jail.landlock_abi()
         self.readable = _readable(config)
         self.separate_users = config["whole_ids"] and (self.spaces or _open_to_all(config["python"]))
+        self.own_files = self.spaces or self.separate_users
         self.landlock = -1
         if self.abi and self.spaces:
             self.landlock = jail.landlock_rules(self.abi, self.readable, ["/box"], ["/dev/null"])
         self.no_filter = seccomp.supported()
         self.gate = self.filter = b""
         if not self.no_filter:
-            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(True)
+            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(True, self.own_files)
             self._probe()
 
     def _probe(self) -> None:
@@ -52,7 +53,7 @@ class Confinement:
             os._exit(refused)
         refused = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if refused & 1:  # without the gate nothing may fork, the host's copies included
-            self.gate, self.filter = b"", seccomp.allow_list(False)
+            self.gate, self.filter = b"", seccomp.allow_list(False, self.own_files)
         if refused & 2:
             self.filter, self.no_filter = b"", "the kernel refuses seccomp filters; it needs CONFIG_SECCOMP_FILTER"
 

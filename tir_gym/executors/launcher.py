@@ -8,13 +8,13 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 from pathlib import Path
 from typing import Any
 
 from tir_gym.executors import jail
+from tir_gym.executors.sweep import remove_tree
 
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
@@ -64,7 +64,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
             _end_orphans()
         os.waitpid(child, 0)
     if config["workdir"]:
-        shutil.rmtree(config["workdir"], ignore_errors=True)
+        remove_tree(config["workdir"])
     os._exit(0)
 
 

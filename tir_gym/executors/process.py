@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import select
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from tir_gym.core.interfaces import ExecutorUnavailable
+from tir_gym.executors.sweep import remove_tree
 
 START_S = 60.0
 """Seconds a fork server has to come up."""
 _HERE = Path(__file__).parent
-_PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
+_PROGRAMS = ("sweep", "jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
 _NEEDS = {"sympy": ("mpmath",)}
 LOAD = """parent = types.ModuleType("tir_gym")
 package = parent.executors = types.ModuleType("tir_gym.executors")
@@ -222,7 +222,7 @@ class ServerProcess:
 
     def _sweep(self) -> None:
         if self._workdir:
-            shutil.rmtree(self._workdir, ignore_errors=True)
+            remove_tree(self._workdir)
 
 
 def wait_readable(fd: int, until: float) -> bool:

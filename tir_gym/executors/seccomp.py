@@ -44,6 +44,8 @@ _ALLOWED = (
     "membarrier=324 copy_file_range=326 preadv2=327 pwritev2=328 statx=332 rseq=334 close_range=436 faccessat2=439 "
     "epoll_pwait2=441 futex_waitv=449"
 )
+_ATTRIBUTES = (90, 91, 132, 235, 268, 280)
+"""chmod, fchmod, utime, utimes, fchmodat, utimensat."""
 _ABSENT = (_CLONE3, 437)  # clone3 and openat2: the C library falls back on the forms a filter can read
 _LAST_KNOWN = 451
 
@@ -107,8 +109,12 @@ def _program(body: Code) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in head + body)
 
 
-def allow_list(forks: bool) -> bytes:
-    """The main filter. `forks`: `fork_gate` stands before clone and landlock_restrict_self."""
+def allow_list(forks: bool, attributes: bool) -> bytes:
+    """The main filter. `forks`: `fork_gate` stands before clone and landlock_restrict_self.
+
+    `attributes`: files may be given other modes and times. Landlock, unlike a read-only mount, holds neither off, so
+    where it stands alone a session with the host's user could change those of every file the host owns.
+    """
     special: dict[int, Code] = {
         _CLONE: _clone(forks),
         53: _one_of(0, (1,)),  # socketpair: AF_UNIX
@@ -121,6 +127,8 @@ def allow_list(forks: bool) -> bytes:
     special |= {number: _ret(_ERRNO | errno.ENOSYS) for number in _ABSENT}
     special |= {int(entry.split("=")[1]): _PASS for entry in _ALLOWED.split()}
     special[RESTRICT] = _PASS if forks else _DENY
+    if not attributes:
+        special |= dict.fromkeys(_ATTRIBUTES, _DENY)
     rules: list[tuple[int, Code]] = []
     for number in range(_LAST_KNOWN + 1):
         action = special.get(number, _DENY)

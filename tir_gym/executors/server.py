@@ -14,7 +14,6 @@ import json
 import os
 import random
 import select
-import shutil
 import signal
 import socket
 import struct
@@ -25,6 +24,7 @@ from typing import Any
 from tir_gym.executors import guest, jail, seccomp
 from tir_gym.executors.births import Births, Family, Member, hang_up
 from tir_gym.executors.confine import WARM, Confinement
+from tir_gym.executors.sweep import remove_tree
 
 _RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
 _CONTINUE = 1
@@ -222,7 +222,7 @@ class Server:
                 os.close(family.gate)
             os.close(family.pidfd)
             if not self.config["namespaces"]:
-                shutil.rmtree(family.root, ignore_errors=True)
+                remove_tree(family.root)
 
     def copy_died(self, member: Member, mask: int) -> None:
         """A copy has ended: tell the host how."""

@@ -7,6 +7,8 @@ from contextlib import suppress
 import pytest
 
 from tests.executors.conftest import LIMITS, run
+from tests.executors.hostile.program import PRELUDE
+from tests.executors.hostile.programs import PROGRAMS
 from tests.executors.test_forkserver import GUEST
 from tir_gym.core.interfaces import ForkError, RunStatus
 from tir_gym.executors.forkserver import ForkServer
@@ -121,3 +123,25 @@ def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServ
     assert run(line[-1], "6 * 7").value == "42"
     for one in line:
         one.close()
+
+
+def test_a_copy_is_held_as_its_original(executor: ForkServer) -> None:
+    original = executor.open(LIMITS, 1)
+    run(original, PRELUDE)
+    copy = original.fork()
+    program = PROGRAMS["makes every dangerous call"]
+    assert program.then(run(copy, program.code))
+    assert run(copy, "import os\nos.kill(1, 9)").status in {RunStatus.OK, RunStatus.EXCEPTION}
+    assert run(original, "6 * 7").value == "42"
+    assert PROGRAMS["closes every descriptor"].then(run(copy, "import os; os.closerange(0, 64)", 1.0))
+    assert run(original, "6 * 7").value == "42"
+
+
+def test_a_tree_too_deep_to_copy_costs_the_copy_only(executor: ForkServer) -> None:
+    deep, spare = executor.open(LIMITS, 0), executor.open(LIMITS, 0)
+    run(deep, "import os\nhere = os.getcwd()\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nos.chdir(here)")
+    with suppress(ForkError):
+        deep.fork().close()
+    deep.close()
+    assert run(spare, "6 * 7").value == "42"
+    assert run(executor.open(LIMITS, 0), "6 * 7").value == "42"
