@@ -2,7 +2,7 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,9 @@ from tir_gym.executors.forkserver import ForkServer
 from tir_gym.executors.process import wait_readable
 
 PATIENCE = 60.0
-LIMITS = Limits(wall_s=20.0, grace_s=0.2, memory_mb=256, disk_mb=4, output_chars=2000)
+LIMITS = Limits(wall_s=20.0, grace_s=20.0, memory_mb=256, disk_mb=4, output_chars=2000)
+STERN = replace(LIMITS, grace_s=0.2)
+"""For code that does not react to an interrupt."""
 
 
 @dataclass(frozen=True)

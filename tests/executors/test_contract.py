@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.conftest import LIMITS, Tool, children, finish, run, until_event
+from tests.executors.conftest import LIMITS, STERN, Tool, children, finish, run, until_event
 from tests.executors.engine import IMAGE
 from tests.executors.fusion import FusionServer
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, ForkError, HostCall, RunStatus, Session
@@ -178,7 +178,8 @@ def test_at_the_deadline_the_code_is_interrupted(kind: Kind, session: Session) -
         assert run(session, "n > 0").value == "True"
 
 
-def test_code_that_resists_is_killed(session: Session) -> None:
+def test_code_that_resists_is_killed(executor: Executor) -> None:
+    session = executor.open(STERN, seed=7)
     done = run(session, "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass", 0.3)
     assert (done.status, done.state_lost) == (RunStatus.TIMEOUT, True)
     assert session.fileno() == -1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.executors.conftest import LIMITS, Tool, all_end, children, descendants, finish, run, until_event
+from tests.executors.conftest import LIMITS, STERN, Tool, all_end, children, descendants, finish, run, until_event
 from tir_gym.core.interfaces import Done, ExecutorUnavailable, ForkError, HostCall, RunStatus, Session
 from tir_gym.executors.forkserver import ForkServer, refuse_if_weak, shared
 from tir_gym.executors.process import wait_readable
@@ -154,7 +154,8 @@ def test_at_the_deadline_the_code_is_interrupted_and_the_state_survives(session:
     assert run(session, "n > 0").value == "True"
 
 
-def test_code_that_resists_is_killed(session: Session) -> None:
+def test_code_that_resists_is_killed(executor: ForkServer) -> None:
+    session = executor.open(STERN, 0)
     done = run(session, "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass", 0.2)
     assert (done.status, done.state_lost) == (RunStatus.TIMEOUT, True)
     assert session.fileno() == -1

@@ -54,7 +54,7 @@ def _filter() -> tuple[bytes, str]:
     reason = seccomp.supported()
     if reason:
         return b"", reason
-    program = seccomp.allow_list(False)
+    program = seccomp.allow_list(False, attributes=True)
     pid = os.fork()
     if pid == 0:
         with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import signal
 import time
 from contextlib import suppress
 
-from tests.executors.conftest import LIMITS, PATIENCE, run
+from tests.executors.conftest import PATIENCE, STERN, run
 from tests.executors.hostile.program import PRELUDE
 from tests.executors.hostile.programs import PROGRAMS
 from tests.executors.hostile.world import TIERS, World, _look
@@ -46,7 +46,7 @@ def chaos(world: World, seed: int, sessions: int = 64, rounds: int = 5) -> list[
             first = rng.choice(honest)
             honest.append(Honest(first.session.fork(), first.total))
         else:
-            honest.append(Honest(world.executor.open(LIMITS, number), 1))
+            honest.append(Honest(world.executor.open(STERN, number), 1))
             run(honest[-1].session, SETUP)
     spared = descendants(world.top)
     names = [p.name for p in PROGRAMS.values() if not p.cast and (p.section != "disk" or world.tier.endswith(TIERS[0]))]
@@ -54,7 +54,7 @@ def chaos(world: World, seed: int, sessions: int = 64, rounds: int = 5) -> list[
     problems: list[str] = []
     for turn in range(rounds):
         while len(hostile) < sessions - len(honest):
-            hostile.append(world.executor.open(LIMITS, rng.randrange(1000)))
+            hostile.append(world.executor.open(STERN, rng.randrange(1000)))
             run(hostile[-1], PRELUDE)
         wanted = {one.session: one.submit(rng.randrange(1000)) for one in honest}
         for session in hostile:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.executors.conftest import LIMITS
+from tests.executors.conftest import STERN
 from tir_gym.core.interfaces import Done, RunStatus
 
 ENDED = {RunStatus.KILLED, RunStatus.PROTOCOL_ERROR, RunStatus.TIMEOUT}
@@ -50,7 +50,7 @@ def gone(done: Done) -> bool:
 
 
 def bounded(done: Done) -> bool:
-    return len(done.stdout + done.stderr + done.value + done.error + done.traceback) < 6 * LIMITS.output_chars
+    return len(done.stdout + done.stderr + done.value + done.error + done.traceback) < 6 * STERN.output_chars
 
 
 def protocol(done: Done) -> bool:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.executors.conftest import LIMITS, run
+from tests.executors.conftest import STERN, run
 from tests.executors.hostile.program import PRELUDE
 from tests.executors.hostile.programs import PROGRAMS
 from tests.executors.test_forkserver import GUEST
@@ -21,7 +21,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[ForkServer]:
 
 
 def test_an_original_cannot_find_what_its_copies_keep(executor: ForkServer) -> None:
-    opened = executor.open(LIMITS, 0)
+    opened = executor.open(STERN, 0)
     copy = opened.fork()
     run(copy, "open('mine', 'w').write('copy')")
     search = """
@@ -47,7 +47,7 @@ found
 
 @pytest.mark.parametrize("call", ["os.kill(pid, 9)", "os.kill(pid, 0)"])
 def test_no_one_can_send_a_signal(executor: ForkServer, call: str) -> None:
-    opened = executor.open(LIMITS, 0)
+    opened = executor.open(STERN, 0)
     copy = opened.fork()
     code = f"""
 import os, signal
@@ -82,7 +82,7 @@ def test_a_copy_that_keeps_a_way_to_its_parent_is_not_let_live(
 ) -> None:
     """The server looks at the kernel's word of what the copy holds, and puts in the rules itself."""
     monkeypatch.setattr("tir_gym.executors.forked.FORK_S", 1.0)
-    opened, spare = executor.open(LIMITS, 0), executor.open(LIMITS, 0)
+    opened, spare = executor.open(STERN, 0), executor.open(STERN, 0)
     inside = "import os\nguest_globals = type(g).become_copy.__globals__\njail = guest_globals['jail']"
     run(opened, f"{GUEST}\n{inside}\n{SKIPS[trick]}")
     if executor.namespaces or os.geteuid() == 0:
@@ -107,7 +107,7 @@ def test_what_would_stay_shared_is_not_copied(executor: ForkServer, kind: str) -
             f"{GUEST}\nimport threading, time\nthreading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
         )
         code += "g.obstacle = lambda ours: ''\n"
-    opened = executor.open(LIMITS, 0)
+    opened = executor.open(STERN, 0)
     assert run(opened, code).status is RunStatus.OK
     if not executor.namespaces and os.geteuid() != 0:
         pytest.skip("without namespaces and privileges the server may not look into a session")
@@ -117,7 +117,7 @@ def test_what_would_stay_shared_is_not_copied(executor: ForkServer, kind: str) -
 
 
 def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServer) -> None:
-    line = [executor.open(LIMITS, 0)]
+    line = [executor.open(STERN, 0)]
     for _ in range(18):
         line.append(line[-1].fork())
     assert run(line[-1], "6 * 7").value == "42"
@@ -126,7 +126,7 @@ def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServ
 
 
 def test_a_copy_is_held_as_its_original(executor: ForkServer) -> None:
-    original = executor.open(LIMITS, 1)
+    original = executor.open(STERN, 1)
     run(original, PRELUDE)
     copy = original.fork()
     program = PROGRAMS["makes every dangerous call"]
@@ -138,10 +138,10 @@ def test_a_copy_is_held_as_its_original(executor: ForkServer) -> None:
 
 
 def test_a_tree_too_deep_to_copy_costs_the_copy_only(executor: ForkServer) -> None:
-    deep, spare = executor.open(LIMITS, 0), executor.open(LIMITS, 0)
+    deep, spare = executor.open(STERN, 0), executor.open(STERN, 0)
     run(deep, "import os\nhere = os.getcwd()\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nos.chdir(here)")
     with suppress(ForkError):
         deep.fork().close()
     deep.close()
     assert run(spare, "6 * 7").value == "42"
-    assert run(executor.open(LIMITS, 0), "6 * 7").value == "42"
+    assert run(executor.open(STERN, 0), "6 * 7").value == "42"

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.executors.conftest import LIMITS, Tool, run
+from tests.executors.conftest import STERN, Tool, run
 from tests.executors.hostile.lies import END
 from tests.executors.hostile.program import bounded, protocol
 from tir_gym.core.interfaces import RunStatus
@@ -40,7 +40,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[ForkServer]:
     ],
 )
 def test_even_with_the_token_only_proper_frames_pass(executor: ForkServer, message: str) -> None:
-    attacker = executor.open(LIMITS, 1, [Tool("offered")])
+    attacker = executor.open(STERN, 1, [Tool("offered")])
     assert protocol(run(attacker, f"{STEAL}send(json.dumps({message}).encode()); 1"))
 
 
@@ -53,14 +53,14 @@ def test_even_with_the_token_only_proper_frames_pass(executor: ForkServer, messa
     ],
 )
 def test_a_broken_frame_is_not_quoted_at_length(executor: ForkServer, message: str) -> None:
-    attacker = executor.open(LIMITS, 1)
+    attacker = executor.open(STERN, 1)
     done = run(attacker, f"{STEAL}send(json.dumps({message}).encode()); 1")
     assert protocol(done)
     assert len(done.error) <= 400
 
 
 def test_a_forged_end_is_worth_no_more_than_a_lie_about_the_output(executor: ForkServer) -> None:
-    attacker = executor.open(LIMITS, 1)
+    attacker = executor.open(STERN, 1)
     done = run(attacker, f"{STEAL}send(json.dumps({END} | dict(stdout='x' * 10**6)).encode()); 1")
     assert done.status is RunStatus.OK
     assert bounded(done)

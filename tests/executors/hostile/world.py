@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.executors.conftest import LIMITS, PATIENCE, all_end, run
+from tests.executors.conftest import PATIENCE, STERN, all_end, run
 from tests.executors.hostile.program import PRELUDE, WON, Program
 from tests.processes import descendants
 from tir_gym.core.interfaces import Done, Executor, ForkError, RunStatus, Session
@@ -19,7 +19,7 @@ from tir_gym.executors.forkserver import ForkServer
 
 GOLD = Path(__file__).with_name("gold.json")
 MEMORY_MB, TASKS, DISK, INODES = 600, 250, 64 << 20, 10_000
-"""What is far beyond `LIMITS`, the fork server's own size included."""
+"""What is far beyond `STERN`, the fork server's own size included."""
 
 
 def secret(kind: str) -> str:
@@ -92,7 +92,7 @@ def planted(executor: Executor, folder: Path, top: int, patience: float) -> Iter
         stack.callback(witness.kill)
         assert witness.stdin
         stack.callback(witness.stdin.close)
-        neighbour = executor.open(LIMITS, 0)
+        neighbour = executor.open(STERN, 0)
         stack.callback(neighbour.close)
         assert run(neighbour, f"mine = {kept['mine']!r}\nopen('mine', 'w').write(mine)").status is RunStatus.OK
         names = {
@@ -135,7 +135,7 @@ def attack(world: World, program: Program) -> Verdict:
     with contextlib.ExitStack() as opened:
 
         def new() -> Session:
-            fresh = world.executor.open(LIMITS, 1)
+            fresh = world.executor.open(STERN, 1)
             opened.callback(fresh.close)
             return fresh
 
@@ -166,7 +166,7 @@ def attack(world: World, program: Program) -> Verdict:
             return Verdict(_look(world, harms), None)
         done = run(attacker, world.fill(program.code), program.deadline)
         text = done.stdout + done.stderr + done.value + done.error + done.traceback
-        harms |= {"F"} if len(text) >= 6 * LIMITS.output_chars else set()
+        harms |= {"F"} if len(text) >= 6 * STERN.output_chars else set()
         harms |= {"A"} if WON in text else set()
         harms |= {"L"} if any(kept in text for kept in (*world.secrets.values(), mine)) else set()
         started = descendants(world.top) - before
@@ -189,7 +189,7 @@ def attack(world: World, program: Program) -> Verdict:
 
 
 def _next(world: World, program: Program) -> tuple[str, ...]:
-    session = world.executor.open(LIMITS, 2)
+    session = world.executor.open(STERN, 2)
     done = run(session, program.next)
     session.close()
     return done.status, done.value, done.stdout, done.stderr, done.error
