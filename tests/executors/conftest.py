@@ -87,7 +87,7 @@ def all_end(pids: list[int], patience: float = PATIENCE) -> bool:
 
 @pytest.fixture(scope="session")
 def executor() -> Iterator[ForkServer]:
-    with ForkServer().leased() as server:
+    with ForkServer(spare=0).leased() as server:  # its processes are those of the sessions that tests open
         yield server
 
 

@@ -35,14 +35,17 @@ class Limits:
     disk_mb: int = 16
     processes: int = 32
     output_chars: int = 20_000
-    """Kept of each output stream of one submission: the head and the tail, the middle is counted."""
+    """Kept of each output stream of one submission: the head and the tail, the middle is counted.
+
+    Code that writes more than 10,000,000 is stopped (`OUTPUT_LIMIT`).
+    """
 
     def __post_init__(self) -> None:
         require_positive(self, whole=("cpu_s", "memory_mb", "disk_mb", "processes", "output_chars"))
 
 
 class RunStatus(StrEnum):
-    """How a submission ended, as far as the host can tell (`EXCEPTION` is the guest's own word)."""
+    """How a submission ended: the guest's own word for the first two, `MEMORY` and `OUTPUT_LIMIT`, else the host's."""
 
     OK = "ok"
     EXCEPTION = "exception"
@@ -159,9 +162,10 @@ class Session(ABC):
         """Read a file of the working directory. Raises `FileNotFoundError`, or `ValueError` for any other path."""
 
     @abstractmethod
-    def fork(self) -> "Session":
+    def fork(self, seed: int | None = None) -> "Session":
         """A live copy: interpreter state, random generators and working directory; both go on independently.
 
+        The copy draws the random numbers its original will draw, unless `seed` seeds its generators anew.
         Raises `ForkError` with the reason where the state cannot be copied (running code, live threads).
         """
 

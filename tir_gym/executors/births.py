@@ -106,7 +106,6 @@ class Births:
         self._jail = confinement
         self._namespaces: bool = confinement.config["namespaces"]
         self._processes = Processes(confinement.config["proc"])
-        self._self_fd = os.pidfd_open(os.getpid())
         self.lines: dict[socket.socket, Birth] = {}
 
     def admit(self, family: Family, pid: int) -> int:
@@ -351,7 +350,7 @@ class Births:
             child.device = os.stat(child.box).st_dev  # noqa: PTH116
             return self._jail.copy_rules(child.base) if child.layers <= _LAYERS else -1
         finally:
-            jail.setns(self._self_fd, jail.NEWNS)
+            jail.setns(self._jail.mounts, jail.NEWNS)
 
 
 def hang_up(channel: socket.socket) -> None:

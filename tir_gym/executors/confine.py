@@ -26,6 +26,8 @@ class Confinement:
         self.config = config
         self.spaces: bool = config["namespaces"]
         self.size = 0
+        self.mounts = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=config["proc"])
+        """The server's own mount namespace, to come back to: by its pid descriptor it would stay where it is."""
         self.abi = jail.landlock_abi()
         self.readable = _readable(config)
         self.separate_users = config["whole_ids"] and (self.spaces or _open_to_all(config["python"]))

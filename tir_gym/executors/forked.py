@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tir_gym.core.interfaces import ForkError, Limits, RunStatus, ToolSignature
+from tir_gym.core.interfaces import ForkError, Limits, RunStatus
 from tir_gym.executors.frames import FORKED, clean
 from tir_gym.executors.process import ServerProcess, wait_readable
 from tir_gym.executors.session import GuestSession, orders
 
-FORK_S = 3.0
+FORK_S = 8.0
 """Seconds a live copy may take; the session is lost if it takes longer."""
 
 
@@ -48,34 +48,29 @@ class Child:
 class ForkedSession(GuestSession):
     """One confined interpreter, as `ForkServer.open` and `fork` return it."""
 
-    def __init__(
-        self, server: ServerProcess, limits: Limits, tools: dict[str, tuple[str, ...]], register: Callable[[Any], None]
-    ) -> None:
+    def __init__(self, server: ServerProcess, limits: Limits, register: Callable[[Any], None]) -> None:
         self._server, self._register, self._child = server, register, Child(server)
         self._socket, self._far = socket.socketpair()
         self._socket.setblocking(False)
-        super().__init__(self._socket, self._child, limits, tools)
+        super().__init__(self._socket, self._child, limits)
         register(self)
 
     @classmethod
-    def start(
-        cls,
-        server: ServerProcess,
-        limits: Limits,
-        seed: int,
-        tools: Sequence[ToolSignature],
-        register: Callable[[Any], None],
-    ) -> "ForkedSession":
-        """Ask `server` for a new child; returns before it exists."""
-        signatures = {tool.name: tuple(tool.parameter_names) for tool in tools}
-        self = cls(server, limits, signatures, register)
-        order = {"t": "open", "sid": self._child.sid, "secret": self.secret.hex(), "seed": seed}
+    def start(cls, server: ServerProcess, limits: Limits, register: Callable[[Any], None]) -> "ForkedSession":
+        """Ask `server` for a new child, which waits for `begin`; returns before it exists."""
+        self = cls(server, limits, register)
+        order = {"t": "open", "sid": self._child.sid, "secret": self.secret.hex(), "limits": orders(limits)}
         with self._far:
-            server.send(order | {"limits": orders(limits)}, [self._far])
-        self.offer(tools)
+            server.send(order, [self._far])
         return self
 
-    def fork(self) -> "ForkedSession":
+    def waits(self) -> bool:
+        """False once this session, which nobody has used yet, has died."""
+        if not self._lost:
+            self._advance()
+        return not self._lost
+
+    def fork(self, seed: int | None = None) -> "ForkedSession":
         """A live copy. Raises `ForkError` while code runs, threads live or files are open. See `Session.fork`.
 
         If the copy does not come in `FORK_S` seconds or is not what it should be, this session is lost, too.
@@ -84,8 +79,8 @@ class ForkedSession(GuestSession):
             self._must_be_idle()
         except RuntimeError as error:
             raise ForkError(str(error)) from None
-        child = ForkedSession(self._server, self._limits, self._tools, self._register)
-        child._turn, child._calls, child._born = self._turn, self._calls, False
+        child = ForkedSession(self._server, self._limits, self._register)
+        child._tools, child._turn, child._calls, child._born = self._tools, self._turn, self._calls, False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with child._far, ours, theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -108,6 +103,8 @@ class ForkedSession(GuestSession):
             except RuntimeError as error:
                 child.close()
                 raise error if isinstance(error, ForkError) else ForkError(str(error)) from None
+        if seed is not None:
+            child.tell({"t": "begin", "seed": seed, "tools": []})
         return child
 
     def _send_alone(self, packed: bytes, pass_on: Sequence[socket.socket], until: float) -> None:

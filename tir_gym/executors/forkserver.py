@@ -5,6 +5,7 @@ import contextlib
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -23,9 +24,30 @@ class _State:
         self.leases = 0
         self.server: ServerProcess | None = None
         self.sessions: weakref.WeakSet[ForkedSession] = weakref.WeakSet()
+        self.spares: deque[ForkedSession] = deque()
+        self.shape: Limits | None = None
         _STATES.add(self)
 
+    def take(self, server: ServerProcess, limits: Limits, spare: int) -> ForkedSession:
+        """A session for `limits`, started ahead if there is one; then have `spare` more of the kind on the way."""
+        if self.shape != limits:
+            self.drop_spares()
+            self.shape = limits
+        found = None
+        while self.spares and found is None:
+            first = self.spares.popleft()
+            found = first if first.waits() else None
+        found = found or ForkedSession.start(server, limits, self.sessions.add)
+        while len(self.spares) < spare:
+            self.spares.append(ForkedSession.start(server, limits, self.sessions.add))
+        return found
+
+    def drop_spares(self) -> None:
+        while self.spares:
+            self.spares.popleft().close()
+
     def stop(self) -> None:
+        self.drop_spares()
         for session in list(self.sessions):
             session.close()
         if self.server is not None:
@@ -55,7 +77,8 @@ class ForkServer(Executor):
 
     `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
     Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
-    container that allows none (weaker; for tests of that tier).
+    container that allows none (weaker; for tests of that tier). `spare`: how many sessions of the limits last asked for
+    are kept ready, so that opening one costs no start.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -66,12 +89,15 @@ class ForkServer(Executor):
     preload: tuple[str, ...] = ("numpy", "sympy")
     packages: tuple[str, ...] = ()
     namespaces: bool = True
+    spare: int = 4
 
     def __post_init__(self) -> None:
+        if isinstance(self.spare, bool) or not isinstance(self.spare, int) or self.spare < 0:
+            raise ValueError(f"spare={self.spare!r} must be a whole number, 0 or more")
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForkServer, (self.preload, self.packages, self.namespaces)
+        return ForkServer, (self.preload, self.packages, self.namespaces, self.spare)
 
     @property
     def _own(self) -> _State:
@@ -130,10 +156,13 @@ class ForkServer(Executor):
                 raise RuntimeError("open() without a lease; call acquire() first")
             server = state.server
             if server is None or not server.alive():
+                state.drop_spares()
                 if server is not None:
                     server.close()
                 server = self._start()
-            return ForkedSession.start(server, limits, seed, tools, state.sessions.add)
+            session = state.take(server, limits, self.spare)
+        session.begin(seed, tools)
+        return session
 
     def report(self) -> dict[str, str]:
         """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""

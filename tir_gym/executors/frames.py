@@ -33,7 +33,9 @@ DONE = {
 CALL = {"t": str, "token": str, "id": int, "tool": str, "arguments": dict}
 FILE = {"t": str, "token": str, "data": str, "error": str}
 FORKED = {"t": str, "token": str, "error": str}
-STATUS = {"ok": RunStatus.OK, "exception": RunStatus.EXCEPTION, "memory": RunStatus.MEMORY}
+STATUS = {
+    status.value: status for status in (RunStatus.OK, RunStatus.EXCEPTION, RunStatus.MEMORY, RunStatus.OUTPUT_LIMIT)
+}
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 

@@ -27,7 +27,7 @@ from collections import deque
 from typing import Any
 
 from tir_gym.executors import jail
-from tir_gym.executors.sink import Sink, clip
+from tir_gym.executors.sink import OutputLimitError, Sink, clip
 from tir_gym.executors.trace import describe
 
 CHANNEL = 3
@@ -43,6 +43,7 @@ _decode = json.JSONDecoder().decode
 _SIGINT = int(signal.SIGINT)
 _getsignal = _signal.getsignal  # without the enum of signal.getsignal, which costs microseconds
 _MAIN = threading.main_thread().ident
+_seed = random.Random.seed
 
 
 class ToolError(Exception):
@@ -167,7 +168,8 @@ class Guest:
             kind = message["t"]
             if kind == "run":
                 self.channel.send(self.submission(message))
-            elif kind == "tools":
+            elif kind == "begin":
+                be_predictable(message["seed"])
                 for tool in message["tools"]:
                     self.main.__dict__[tool["name"]] = self.function(**tool)
             elif kind == "fork":
@@ -382,7 +384,7 @@ class Guest:
         self.channel.send({"t": "ready"})
 
 
-_STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted"}
+_STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted", OutputLimitError: "output_limit"}
 
 
 def copy_tree(source: str, target: str) -> None:
@@ -408,7 +410,6 @@ def copy_tree(source: str, target: str) -> None:
 def be_predictable(seed: int) -> None:
     """Let what Python code takes from the system's randomness follow from `seed`, too; live copies keep the state."""
     source = random.Random(f"the system's randomness {seed}")  # predictable on purpose
-    plain = random.Random.seed
 
     def urandom(size: int, /) -> bytes:
         """Bytes that follow from the session's seed."""
@@ -420,7 +421,7 @@ def be_predictable(seed: int) -> None:
 
     def reseed(self: random.Random, a: Any = None, version: int = 2) -> None:
         """Initialize the state from `a`, or from the session's seed."""
-        plain(self, source.randbytes(32) if a is None else a, version)
+        _seed(self, source.randbytes(32) if a is None else a, version)
 
     os.urandom = random._urandom = urandom  # type: ignore[attr-defined]
     os.getrandom = getrandom
@@ -428,13 +429,10 @@ def be_predictable(seed: int) -> None:
     random.Random.seed = reseed  # type: ignore[method-assign]
     random.seed = random._inst.seed
     random.seed(seed)
-
-
-def run(orders: dict[str, Any]) -> None:
-    """Be a session until the host ends it."""
-    be_predictable(orders["seed"])
     if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(orders["seed"] % (1 << 32))
-    guest = Guest(orders["limits"])
-    orders.clear()
-    guest.loop()
+        sys.modules["numpy"].random.seed(seed % (1 << 32))
+
+
+def run(limits: dict[str, Any]) -> None:
+    """Be a session until the host ends it."""
+    Guest(limits).loop()

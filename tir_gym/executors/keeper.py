@@ -271,10 +271,9 @@ def main(config: dict[str, Any]) -> None:
         for end in (ours, wake, waker):
             end.detach()  # closed by number, never again when the object dies
         limits = order["limits"] | {"work": config["work"]}
-        seed = order["seed"]
         for name in [n for n in sys.modules if n == "tir_gym" or n.startswith("tir_gym.")]:
             del sys.modules[name]
-        guest.run({"seed": seed, "limits": limits})
+        guest.run(limits)
         os._exit(0)
     theirs.close()
     ours.setblocking(False)

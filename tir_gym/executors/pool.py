@@ -172,11 +172,11 @@ class PooledExecutor(Executor):
     def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> GuestSession:
         """Start a session. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
         cell = self._take(limits)
-        session = GuestSession(cell.channel, cell, limits, {t.name: tuple(t.parameter_names) for t in tools})
+        session = GuestSession(cell.channel, cell, limits)
         self._own.sessions.add(session)
-        session.tell({"t": "open", "seed": seed, "limits": orders(limits)})
+        session.tell({"t": "open", "limits": orders(limits)})
         session.tell({"t": "secret", "secret": session.secret.hex()})
-        session.offer(tools)
+        session.begin(seed, tools)
         return session
 
     def _take(self, limits: Limits) -> Cell:

@@ -234,7 +234,7 @@ class RemoteSession(Session):
         if self._over or self._turn:
             raise RuntimeError(f"the session is over or runs: {self._over}; open a new one")
 
-    def fork(self) -> Session:
+    def fork(self, seed: int | None = None) -> Session:
         """Raise `ForkError`: there is no live state."""
         raise ForkError("a SandboxFusion server keeps no state that could be copied; use ForkServer")
 

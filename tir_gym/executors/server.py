@@ -1,6 +1,6 @@
 """The fork server: a warm, single-threaded interpreter in its own namespaces that forks one confined child a session.
 
-It learns limits, seeds and descriptors from the host, never code or output, so nothing of one session is in the memory
+It learns limits and descriptors from the host, never seeds, code or output, so nothing of one session is in the memory
 another is forked from. It ends with its control socket. Standard library only; exec'd by `launcher`.
 """
 
@@ -79,7 +79,7 @@ class Server:
             jail.collapse_heap(self.config["proc"])
 
     def run(self) -> dict[str, Any]:
-        """Serve until the control socket ends (then the process does); in a child return its orders."""
+        """Serve until the control socket ends (then the process does); in a child return its limits."""
         while self.running:
             events = self.epoll.poll(self.births.patience())
             self.stale.clear()
@@ -272,7 +272,7 @@ class Server:
         try:
             jail.umount(box)
         finally:
-            jail.setns(self.self_fd, jail.NEWNS)
+            jail.setns(self.jail.mounts, jail.NEWNS)
 
     # --- the child -----------------------------------------------------------------------------------------------
     def _born(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:
@@ -289,7 +289,7 @@ class Server:
             self.nursery_child.detach()
             limits = message["limits"] | {"readable": self.jail.readable}
             limits["work"] = self.jail.root(message["sid"]) + "/work"
-            self.child = {"seed": message["seed"], "limits": limits}
+            self.child = limits
             for table in (self.members, self.families, self.births.lines, self.handlers, self.config):
                 table.clear()
         except BaseException as error:
@@ -336,7 +336,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     server.warm()
     for name in [n for n in sys.modules if n == "tir_gym" or n.startswith("tir_gym.")]:
         del sys.modules[name]
-    orders = server.run()
+    limits = server.run()
     del server, config
-    guest.run(orders)
+    guest.run(limits)
     os._exit(0)

@@ -96,8 +96,9 @@ class GuestSession(Session):
     lost while nothing runs, the next `submit` is answered by the `Done` that says so.
     """
 
-    def __init__(self, channel: Channel, held: Held, limits: Limits, tools: dict[str, tuple[str, ...]]) -> None:
-        self._channel, self._held, self._limits, self._tools = channel, held, limits, tools
+    def __init__(self, channel: Channel, held: Held, limits: Limits) -> None:
+        self._channel, self._held, self._limits = channel, held, limits
+        self._tools: dict[str, tuple[str, ...]] = {}
         self._secret = MAGIC + os.urandom(12)
         self._in, self._out = bytearray(), bytearray()
         self._events: deque[Stdout | HostCall | Done] = deque()
@@ -129,11 +130,11 @@ class GuestSession(Session):
         """Queue a message that needs no reply, ahead of the first submission."""
         self._out += pack(message)
 
-    def offer(self, tools: Sequence[ToolSignature]) -> None:
-        """Queue the functions that the session is to have."""
-        if tools:
-            offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
-            self.tell({"t": "tools", "tools": offered})
+    def begin(self, seed: int, tools: Sequence[ToolSignature]) -> None:
+        """Queue what makes a warm interpreter the session of one episode: its seed and the functions it has."""
+        self._tools = {tool.name: tuple(tool.parameter_names) for tool in tools}
+        offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
+        self.tell({"t": "begin", "seed": seed, "tools": offered})
 
     # --- running -------------------------------------------------------------------------------------------------
     def submit(self, code: str, deadline: float) -> int:
@@ -248,7 +249,7 @@ class GuestSession(Session):
                 break
         return bytes(data)
 
-    def fork(self) -> Session:
+    def fork(self, seed: int | None = None) -> Session:
         """Raise `ForkError`: only the fork server's sessions can be copied live. See `Session.fork`."""
         raise ForkError("a session of this executor is one process that nothing can copy; use ForkServer, or replay")
 

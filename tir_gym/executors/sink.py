@@ -4,6 +4,16 @@ import io
 import os
 from typing import Any
 
+FLOOD = 10_000_000
+"""Characters of one stream at which a submission is stopped."""
+
+
+class OutputLimitError(BaseException):
+    """A submission writes far more than anybody will read."""
+
+
+OutputLimitError.__module__ = "builtins"
+
 
 def _joint(left_out: int) -> str:
     return f"\n... {left_out} characters left out ...\n"
@@ -48,17 +58,22 @@ class Sink(io.TextIOBase):
         self._size = self._total = 0
 
     def write(self, text: str) -> int:
-        """Keep `text` as far as there is room."""
+        """Keep `text` as far as there is room. Raises `OutputLimitError`."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         size = len(text)
         if size:
-            self._total += size
-            self._size += size
-            self._parts.append(text)
-            if self._size > 2 * self._limit or size > self._limit:
-                self._shrink()
+            self._keep(text, size)
+            if self._total > FLOOD:
+                raise OutputLimitError(f"more than {FLOOD} characters of output")
         return size
+
+    def _keep(self, text: str, size: int) -> None:
+        self._total += size
+        self._size += size
+        self._parts.append(text)
+        if self._size > 2 * self._limit or size > self._limit:
+            self._shrink()
 
     def _shrink(self) -> None:
         tail = "".join(self._parts)
@@ -88,12 +103,13 @@ class Sink(io.TextIOBase):
             os.ftruncate(self._fd, 0)
         except OSError:
             return
-        self.write(head.decode("utf-8", "replace"))
+        for_head, for_tail = head.decode("utf-8", "replace"), tail.decode("utf-8", "replace")
+        self._keep(for_head, len(for_head))
         left_out = size - len(head) - len(tail)
         if left_out:
             self._shrink()
             self._total += left_out
-        self.write(tail.decode("utf-8", "replace"))
+        self._keep(for_tail, len(for_tail))
 
     def fileno(self) -> int:
         """The descriptor beneath."""

@@ -98,7 +98,7 @@ def show(done: Done, deadline_s: float, *, lasting: bool = True) -> str:
         pieces.append(f"[stderr]\n{done.stderr}")
     explained = "" if done.status is RunStatus.OK else _explain(done, deadline_s, lasting)
     pieces += [done.value, done.traceback or explained]
-    if done.traceback and done.status is RunStatus.TIMEOUT:
+    if done.traceback and done.status in (RunStatus.TIMEOUT, RunStatus.OUTPUT_LIMIT):
         pieces.append(explained)
     if done.state_lost and lasting:
         pieces.append("The interpreter was restarted: all variables are gone.")

@@ -19,7 +19,7 @@ STEAL = (
 
 @pytest.fixture(scope="module", params=["namespaces", "no namespaces"])
 def executor(request: pytest.FixtureRequest) -> Iterator[ForkServer]:
-    with ForkServer(preload=(), namespaces=request.param == "namespaces").leased() as server:
+    with ForkServer(preload=(), namespaces=request.param == "namespaces", spare=0).leased() as server:
         yield server
 
 

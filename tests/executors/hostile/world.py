@@ -122,7 +122,7 @@ def worlds(tier: str, folder: Path) -> Iterator[World]:
     for path in (folder, *folder.parents):
         if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o055)
-    executor = ForkServer(preload=("numpy",), namespaces=tier == TIERS[0])
+    executor = ForkServer(preload=("numpy",), namespaces=tier == TIERS[0], spare=0)
     with executor.leased(), planted(executor, folder, os.getpid(), PATIENCE) as world:
         found = TIERS[executor.report()["namespaces"] != "enforced"]
         world.tier = found if os.geteuid() == 0 else f"unprivileged {found}"
