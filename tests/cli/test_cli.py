@@ -129,7 +129,6 @@ def test_a_domain_of_ones_own_is_imported(tmp_path):
 @pytest.fixture
 def model():
     """A model that answers 1, whatever it is asked."""
-    pytest.importorskip("openai")
     with ModelServer(lambda request: {"content": "<answer>1</answer>"}) as server:
         yield server
 
@@ -256,7 +255,7 @@ def test_ctrl_c_ends_a_rollout_with_130_and_keeps_what_was_played(tmp_path):
     command = [TIR_GYM, "rollout", MATH, "--policy", "oracle", "-n", "100000", "--out", tmp_path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     path = tmp_path / "MathCode-v0.oracle.jsonl"
-    while not path.exists() or path.read_bytes().count(b"\n") < 3:
+    while not path.exists() or path.read_bytes().count(b"\n") < 4:  # the last may not be on the disk yet
         assert process.poll() is None, process.communicate()
     started = descendants(process.pid)
     assert started
