@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.cli.command import tir_gym, told
 from tests.play import SHIPPED_IDS
 from tests.processes import descendants, wait_until_gone
 from tests.rollout.model_server import ModelServer
-from tir_gym.cli.main import app
 from tir_gym.cli.terminal import console
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.rollout import POLICIES, read_records
@@ -21,18 +20,6 @@ from tir_gym.version import __version__
 
 TIR_GYM = Path(sys.executable).parent / "tir-gym"
 MATH = "tir/MathCode-v0"
-
-
-def tir_gym(*arguments, code=0):
-    """Run a command in this process."""
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    assert done.exit_code == code, done.output
-    return done
-
-
-def told(*arguments, code=0):
-    """The JSON that a command prints."""
-    return json.loads(tir_gym(*arguments, "--json", code=code).stdout)
 
 
 @pytest.fixture(params=[80, 120])

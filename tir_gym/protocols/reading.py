@@ -11,6 +11,7 @@ from tir_gym.core.interfaces import NotExpressible, Protocol
 from tir_gym.protocols.json_args import BadJson
 
 Mode = Literal["strict", "lenient", "paper"]
+"""How a completion is read: see `Syntax`."""
 _NUMBER = re.compile(r"[0-9.eE+-]{1,32}")
 _NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 
@@ -147,6 +148,8 @@ class Syntax(Protocol):
 
     The mode `paper` reads and writes as the published code of `source` does, holes included: `quirks` lists them, for
     the audit to report.
+
+    Raises `ValueError` for a mode that is none of the three, and for `paper` where there is no `source`.
     """
 
     source: ClassVar[str] = ""

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 import tir_gym
-from tests.play import make, play_oracle, replay
+from tests.play import make, play_oracle, replay, run
 from tir_gym import Completion
 from tir_gym.core.task import Filtered, Gold, JsonlTasks
 from tir_gym.drivers.slot import ReplayMismatch
@@ -21,14 +21,6 @@ def env():
     env = make("tir/MathCode-v0", max_turns=50)
     yield env
     env.close()
-
-
-def run(env, code):
-    """What one call of the tool brings."""
-    observation, _, terminated, truncated, info = env.call("python", {"code": code})
-    assert not terminated, info["failure"]
-    assert not truncated, info["failure"]
-    return observation, env.episode.calls[-1]
 
 
 def test_variables_last_and_the_last_expression_is_echoed_once(env):

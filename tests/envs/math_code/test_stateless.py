@@ -3,7 +3,7 @@
 import pytest
 
 import tir_gym
-from tests.play import as_bytes, make, play_oracle, replay
+from tests.play import as_bytes, make, play_oracle, replay, run
 from tests.processes import descendants, wait_until_gone
 from tir_gym.tools.python import SHOWN_NAMES, name_errors
 
@@ -15,13 +15,6 @@ def env():
     env = make(ENV_ID, max_turns=50)
     yield env
     env.close()
-
-
-def run(env, code):
-    observation, _, terminated, truncated, info = env.call("python", {"code": code})
-    assert not terminated, info["failure"]
-    assert not truncated, info["failure"]
-    return observation, env.episode.calls[-1]
 
 
 def test_the_tasks_are_those_of_mathcode_to_the_byte():
