@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.toys import TOYS
 from tir_gym import list_envs
+from tir_gym.core.transcript import CallRecord
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.rollout.collect import play
 from tir_gym.rollout.policies import POLICIES
@@ -42,6 +43,14 @@ def plain(value: Any) -> Any:
 
 def as_bytes(turns: Iterable[Any]) -> bytes:
     return json.dumps(plain(list(turns)), sort_keys=True).encode()
+
+
+def run(env: ToolEnv, code: str) -> tuple[Any, CallRecord]:
+    """What one call of `python` brings: the observation and the line of the call log."""
+    observation, _, terminated, truncated, info = env.call("python", {"code": code})
+    assert not terminated, info["failure"]
+    assert not truncated, info["failure"]
+    return observation, env.episode.calls[-1]
 
 
 def play_oracle(env: ToolEnv, seed: int) -> list[str]:

@@ -45,6 +45,6 @@ def wait_until_gone(pids: set[int]) -> None:
         except ProcessLookupError:
             continue
         try:
-            assert select.select([handle], [], [], 30.0)[0], f"process {pid} is still there"
+            assert select.select([handle], [], [], 60.0)[0], f"process {pid} is still there"
         finally:
             os.close(handle)

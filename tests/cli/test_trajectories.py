@@ -3,22 +3,11 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
+from tests.cli.command import tir_gym, told
 from tests.play import make
-from tir_gym.cli.main import app
 from tir_gym.cli.terminal import console
 from tir_gym.rollout import TrajectoryFile, collect, read_records
-
-
-def tir_gym(*arguments, code=0):
-    done = CliRunner().invoke(app, list(map(str, arguments)))
-    assert done.exit_code == code, done.output
-    return done
-
-
-def told(*arguments, code=0):
-    return json.loads(tir_gym(*arguments, "--json", code=code).stdout)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ LIVE = "import signal\nguest = signal.getsignal(signal.SIGINT).__self__\n"
 
 @pytest.fixture
 def env():
-    env = make("tir/MathCode-v0", call_timeout_s=3.0, max_turns=100)
+    env = make("tir/MathCode-v0", call_timeout_s=60.0, max_turns=100)
     env.reset(seed=0)
     yield env
     env.close()
@@ -142,7 +142,7 @@ def test_a_memory_error_that_the_interpreter_survives_is_replayed(env):
     env.step(python("x = 5\nraise MemoryError"))
     observation, *_ = env.step(python("print(x)"))
     assert "5" in observation
-    twin = make("tir/MathCode-v0", call_timeout_s=3.0, max_turns=100)
+    twin = make("tir/MathCode-v0", call_timeout_s=60.0, max_turns=100)
     twin.set_state(env.get_state())
     assert twin.episode.digest == env.episode.digest
     twin.close()

@@ -1,16 +1,16 @@
 """What the tests of protocols share: hostile pieces of text, actions to write, a tool to show."""
 
 import string
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tir_gym.core.action import Action, ParseErrorType, ToolCall
-from tir_gym.core.interfaces import Protocol
-from tir_gym.protocols import PROTOCOLS, protocol
+from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
+from tir_gym.core.interfaces import NotExpressible, Protocol
+from tir_gym.protocols import PROTOCOLS, Syntax, protocol
 
 E = ParseErrorType
 ALL = [
@@ -23,6 +23,8 @@ every_protocol = pytest.mark.parametrize("p", ALL, ids=lambda p: f"{p.name}-{p.m
 neutral_protocol = pytest.mark.parametrize(
     "p", [p for p in ALL if p.mode != "paper"], ids=lambda p: f"{p.name}-{p.mode}"
 )
+both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
+every_mode = pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
 quick = settings(max_examples=60, deadline=None)
 HOSTILE = [
     "</result>",
@@ -102,6 +104,7 @@ HOSTILE = [
     "]]>",
 ]
 texts = st.lists(st.sampled_from(HOSTILE) | st.text(max_size=8), max_size=8).map("".join)
+thoughts = texts.filter(lambda text: "</think>" not in text)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
@@ -109,15 +112,16 @@ json_values = st.recursive(
 )
 names = st.text(string.ascii_letters + string.digits + "_-. ", min_size=1, max_size=12)
 calls = st.builds(ToolCall, names, st.dictionaries(names, json_values, max_size=3))
+several = st.lists(calls, min_size=1, max_size=3).map(tuple)
 confidences = st.none() | st.floats(0, 1)
 xml_actions = st.one_of(
-    st.builds(Action, thought=texts, confidence=confidences, calls=st.lists(calls, min_size=1, max_size=3).map(tuple)),
+    st.builds(Action, thought=texts, confidence=confidences, calls=several),
     st.builds(Action, thought=texts, confidence=confidences, answer=texts),
     st.builds(Action, thought=texts, confidence=confidences, message=texts),
     st.builds(Action, thought=texts, confidence=confidences, finish=texts),
 )
 openai_actions = st.one_of(
-    st.builds(Action, thought=texts, calls=st.lists(calls, min_size=1, max_size=3).map(tuple)),
+    st.builds(Action, thought=texts, calls=several),
     st.builds(Action, thought=texts, answer=texts),
     st.builds(Action, thought=texts, message=texts),
 )
@@ -171,9 +175,13 @@ def run(code: str) -> tuple[ToolCall, ...]:
     return (ToolCall("python", {"code": code}),)
 
 
+def search(query: str) -> tuple[ToolCall, ...]:
+    return (ToolCall("search", {"query": query}),)
+
+
 def some_calls(p: Protocol, text: str) -> tuple[ToolCall, ...]:
     """A call that this protocol can write, of a tool that takes one text."""
-    for call in (ToolCall("python", {"code": text}), ToolCall("search", {"query": text})):
+    for call in (*run(text), *search(text)):
         if p.can_express(Action(calls=(call,))):
             return (call,)
     raise AssertionError(f"{p.name} can write neither python(code) nor search(query)")
@@ -215,8 +223,55 @@ def check_round_trip(p: Protocol, action: Action) -> None:
     assert message["role"] == "assistant"
 
 
+def check_reads(p: Protocol, text: str, expected: Action, errors: list[ParseErrorType]) -> Action:
+    """The text is read as this action, with these errors and without a repair."""
+    read = p.parse(text)
+    check_well_formed(read, text)
+    assert replace(read, errors=()) == expected
+    assert kinds(read) == errors
+    assert not read.repairs
+    return read
+
+
+def check_mends(
+    syntax: type[Syntax], text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
+) -> None:
+    """Lenient reading mends what strict reading reports."""
+    read = syntax().parse(text)
+    check_well_formed(read, text)
+    assert read == lenient
+    assert mended(read) == repairs
+    check_reads(syntax("strict"), text, strict, errors)
+
+
+def check_published(p: Protocol, text: str, thought: str, calls: Any, answer: str | None, tail: str) -> None:
+    """The text is read as published, without an error but that of a turn without action; the tail holds `tail`."""
+    errors = [] if calls or answer is not None else [E.NO_ACTION]
+    last = check_reads(p, text, Action(thought, calls, answer), errors).spans[-1]
+    assert (last.part is Part.TAIL) == bool(tail)
+    assert tail in text[last.start :]
+
+
+def check_refused(p: Protocol, action: Action, field: str) -> None:
+    """The action cannot be written, because of this field."""
+    assert not p.can_express(action)
+    with pytest.raises(NotExpressible) as refusal:
+        p.format(action)
+    assert refusal.value.field == field
+
+
+def check_long(p: Protocol, unit: str, *frames: str) -> None:
+    """A million characters are read, whole and cut, as they are and at `...` in each of the frames."""
+    text = unit * (1_000_000 // len(unit))
+    check_well_formed(p.parse(text), text)
+    for frame in ("...", *frames):
+        whole = frame.replace("...", text)
+        check_well_formed(p.parse(whole, cut=True, peer=True), whole)
+
+
 CALL = '<call name="f"><arg name="x" type="json">1</arg></call>'
 ONE = (ToolCall("f", {"x": 1}),)
+BOTH = (*ONE, ToolCall("g"))
 
 
 def native(*arguments: Any, **more: Any) -> dict[str, Any]:

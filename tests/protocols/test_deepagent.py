@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.samples import (
+    ONE,
     SEARCH,
     E,
     Spec,
+    check_long,
+    check_reads,
+    check_refused,
     check_round_trip,
     check_well_formed,
+    every_mode,
     json_values,
     kinds,
     mended,
@@ -28,7 +33,6 @@ from tir_gym.protocols import DeepAgent
 PAPER = DeepAgent("paper")
 FOLD = (ToolCall("fold_thought"),)
 CALL = '<tool_call>{"name": "f", "arguments": {"x": 1}}</tool_call>'
-ONE = (ToolCall("f", {"x": 1}),)
 TOOL_SEARCH = Spec(
     "tool_search",
     "Find tools.",
@@ -57,7 +61,7 @@ actions = st.one_of(
 )
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 @quick
 @given(action=actions)
 def test_calls_of_any_kind_and_answers_are_expressible(mode: Any, action: Action) -> None:
@@ -81,11 +85,9 @@ def test_tags_inside_arguments_are_escaped_as_json() -> None:
         (Action(finish="done"), "finish"),
     ],
 )
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_what_has_no_place_is_refused_by_name(mode: Any, action: Action, named: str) -> None:
-    with pytest.raises(NotExpressible) as refusal:
-        DeepAgent(mode).format(action)
-    assert refusal.value.field == named
+    check_refused(DeepAgent(mode), action, named)
 
 
 def test_plain_text_is_a_message_where_there_is_a_peer() -> None:
@@ -192,10 +194,7 @@ def test_strict_reading_reports_text_after_a_call() -> None:
 def test_the_published_reading(
     text: str, thought: str, calls: Any, answer: str | None, errors: list[ParseErrorType]
 ) -> None:
-    read = PAPER.parse(text)
-    assert (read.thought, read.calls, read.answer) == (thought, calls, answer)
-    assert kinds(read) == errors
-    assert not read.repairs
+    check_reads(PAPER, text, Action(thought, calls, answer), errors)
 
 
 def published(text: str) -> Any:
@@ -267,7 +266,7 @@ def test_support() -> None:
     assert "fold_thought" in DeepAgent().supports([Spec("fold_thought")])
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     p = DeepAgent(mode)
     prompt = p.render_tools([SEARCH, Spec()])
@@ -283,9 +282,7 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert p.render_tools([], peer=True) != p.render_tools([])
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 @pytest.mark.parametrize("unit", [*PIECES, "\\boxed{a", "<system_message>", "<tool_call></tool_search"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    for whole in (text, f"<tool_call>{text}</tool_call>", f"<tool_call_result>{text}\\boxed{{}}"):
-        check_well_formed(DeepAgent(mode).parse(whole, cut=True, peer=True), whole)
+    check_long(DeepAgent(mode), unit, "<tool_call>...</tool_call>", "<tool_call_result>...\\boxed{}")

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.protocols.samples import E, check_round_trip, fenced_actions, kinds, mended, quick, run
+from tests.protocols.samples import E, both_modes, check_round_trip, fenced_actions, kinds, mended, quick, run
 from tir_gym.core.action import Action, ParseErrorType
 from tir_gym.protocols import Fenced
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @quick
 @given(action=fenced_actions)
 def test_fenced_expresses_any_code_and_simple_answers(mode: Any, action: Action) -> None:
@@ -40,7 +40,7 @@ def test_fenced_unwraps_a_fence_inside_code_tags() -> None:
     assert Fenced().parse("<code>\n```python\n1\n```\n</code>").calls == run("1")
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @pytest.mark.parametrize(
     ("text", "expected", "errors"),
     [

@@ -10,32 +10,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.samples import (
+    BOTH,
     HOSTILE,
+    ONE,
     SEARCH,
     E,
     Spec,
-    calls,
+    both_modes,
+    check_long,
+    check_mends,
+    check_reads,
+    check_refused,
     check_round_trip,
-    check_well_formed,
     confidences,
+    every_mode,
     kinds,
-    mended,
     quick,
     run,
+    several,
     texts,
+    thoughts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult
+from tir_gym.core.interfaces import ShownResult
 from tir_gym.protocols import Hermes
 
 F = '<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>'
 G = '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>'
-ONE = (ToolCall("f", {"x": 1}),)
-BOTH = (*ONE, ToolCall("g"))
-both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
 
-thoughts = texts.filter(lambda text: "</think>" not in text)
-several = st.lists(calls, min_size=1, max_size=3).map(tuple)
 free = texts.filter(lambda text: not re.search(r"</(think|answer)>", text))
 actions = st.one_of(
     st.builds(Action, thought=thoughts, calls=several),
@@ -107,11 +109,7 @@ def test_arguments_hold_tags_in_json_s_own_escape() -> None:
     ],
 )
 def test_hermes_reads(mode: Any, text: str, expected: Action, errors: list[ParseErrorType]) -> None:
-    read = Hermes(mode).parse(text)
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    assert not read.repairs
-    check_well_formed(read, text)
+    check_reads(Hermes(mode), text, expected, errors)
 
 
 @pytest.mark.parametrize(
@@ -150,13 +148,7 @@ def test_hermes_reads(mode: Any, text: str, expected: Action, errors: list[Parse
 def test_hermes_lenient_mends_what_strict_reports(
     text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
 ) -> None:
-    read = Hermes().parse(text)
-    assert read == lenient
-    assert mended(read) == repairs
-    read = Hermes("strict").parse(text)
-    assert replace(read, errors=()) == strict
-    assert kinds(read) == errors
-    assert not read.repairs
+    check_mends(Hermes, text, lenient, repairs, strict, errors)
 
 
 def test_text_without_a_call_is_a_message_where_there_is_a_peer() -> None:
@@ -205,10 +197,7 @@ def test_cut_text_is_no_answer() -> None:
     ],
 )
 def test_paper_reads_as_verl_does(text: str, expected: Action, errors: list[ParseErrorType]) -> None:
-    read = Hermes("paper").parse(text)
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    check_well_formed(read, text)
+    check_reads(Hermes("paper"), text, expected, errors)
 
 
 def verl(text: str) -> tuple[str, list[tuple[str, Any]]]:
@@ -267,7 +256,7 @@ def test_results_share_a_message() -> None:
     )
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_the_prompt_lists_tools_as_json_lines_and_shows_a_call(mode: Any) -> None:
     p = Hermes(mode)
     prompt = p.render_tools([SEARCH, Spec()])
@@ -290,16 +279,14 @@ def test_what_is_not_expressible() -> None:
         (Hermes("paper"), Action(answer=F), "calls"),
         (Hermes(), Action(calls=(ToolCall("f", {"x": {1}}),)), "calls"),
     ]:
-        with pytest.raises(NotExpressible) as refusal:
-            p.format(action)
-        assert refusal.value.field == field
+        check_refused(p, action, field)
 
 
 def test_support() -> None:
     assert Hermes().supports([SEARCH, Spec()]) == ""
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 @pytest.mark.parametrize(
     "unit",
     [
@@ -316,6 +303,4 @@ def test_support() -> None:
     ],
 )
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    check_well_formed(Hermes(mode).parse(text), text)
-    check_well_formed(Hermes(mode).parse(text[:100_000], cut=True, peer=True), text[:100_000])
+    check_long(Hermes(mode), unit)

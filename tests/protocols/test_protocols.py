@@ -13,6 +13,7 @@ from tests.protocols.samples import (
     ONE,
     E,
     any_actions,
+    check_refused,
     check_round_trip,
     check_well_formed,
     every_protocol,
@@ -101,10 +102,7 @@ def test_a_reading_can_be_written_again(p: Protocol, text: str) -> None:
     ],
 )
 def test_not_expressible_names_the_field(p: Protocol, action: Action, named: str) -> None:
-    assert not p.can_express(action)
-    with pytest.raises(NotExpressible) as refusal:
-        p.format(action)
-    assert refusal.value.field == named
+    check_refused(p, action, named)
 
 
 @every_protocol

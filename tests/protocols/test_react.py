@@ -2,7 +2,6 @@
 
 import re
 import string
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,26 +10,28 @@ from hypothesis import strategies as st
 
 from tests.protocols.samples import (
     HOSTILE,
+    ONE,
     SEARCH,
     E,
     Spec,
+    both_modes,
+    check_long,
+    check_mends,
+    check_reads,
+    check_refused,
     check_round_trip,
     check_well_formed,
+    every_mode,
     json_values,
-    kinds,
-    mended,
     names,
     quick,
     texts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult
+from tir_gym.core.interfaces import ShownResult
 from tir_gym.protocols import ReAct
 
 F = 'Action: f\nAction Input: {"x": 1}'
-ONE = (ToolCall("f", {"x": 1}),)
-both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
-every_mode = pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
 LABEL = re.compile(r"^[ \t*#]*(Thought|Action|Observation|Final Answer)", re.MULTILINE)
 free = texts.map(str.strip).filter(lambda text: not LABEL.search(text))
 calls = st.builds(ToolCall, names.map(str.strip).filter(bool), st.dictionaries(texts, json_values, max_size=3))
@@ -84,8 +85,6 @@ def test_every_step_is_expressible_as_published(action: Action) -> None:
         ("I give the Final Answer: 4", Action("I give the Final Answer: 4"), [E.NO_ACTION]),
         ("Thought: a", Action("a"), [E.NO_ACTION]),
         ("Thought: a\nObservation: 4\nFinal Answer: 4", Action("a"), [E.NO_ACTION]),
-        ("Action: f", Action(), None),
-        ("Action: f\nThought: a\nAction Input: {}", Action(), None),
         ("Action:\nAction Input: {}", Action(), [E.BAD_ACTION]),
         ("Action: f\ng\nAction Input: {}", Action(), [E.BAD_ACTION]),
         ("Action Input: {}", Action(), [E.BAD_ACTION]),
@@ -96,15 +95,8 @@ def test_every_step_is_expressible_as_published(action: Action) -> None:
         (F + "\nObservation: 3\nFinal Answer: 4", Action(calls=ONE), [E.ANSWER_WITH_CALL]),
     ],
 )
-def test_react_reads(mode: Any, text: str, expected: Action, errors: list[ParseErrorType] | None) -> None:
-    read = ReAct(mode).parse(text)
-    check_well_formed(read, text)
-    if errors is None:
-        assert (read.calls, mended(read)) == (((ToolCall("f"),), [E.BAD_JSON]) if mode == "lenient" else ((), []))
-        return
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    assert not read.repairs
+def test_react_reads(mode: Any, text: str, expected: Action, errors: list[ParseErrorType]) -> None:
+    check_reads(ReAct(mode), text, expected, errors)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +118,14 @@ def test_react_reads(mode: Any, text: str, expected: Action, errors: list[ParseE
             [E.BAD_JSON],
         ),
         ("Action: f\nAction Input:\n", Action(calls=(ToolCall("f"),)), [E.BAD_JSON], Action(), [E.BAD_JSON]),
+        ("Action: f", Action(calls=(ToolCall("f"),)), [E.BAD_JSON], Action(), [E.BAD_JSON]),
+        (
+            "Action: f\nThought: a\nAction Input: {}",
+            Action(calls=(ToolCall("f"),)),
+            [E.BAD_JSON],
+            Action(),
+            [E.BAD_JSON, E.TEXT_BETWEEN_TAGS],
+        ),
         (
             "Final Answer: 4\nFinal Answer: 5",
             Action(answer="4"),
@@ -141,14 +141,7 @@ def test_react_reads(mode: Any, text: str, expected: Action, errors: list[ParseE
 def test_react_lenient_mends_what_strict_reports(
     text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
 ) -> None:
-    read = ReAct().parse(text)
-    assert read == lenient
-    assert mended(read) == repairs
-    check_well_formed(read, text)
-    read = ReAct("strict").parse(text)
-    assert replace(read, errors=()) == strict
-    assert kinds(read) == errors
-    assert not read.repairs
+    check_mends(ReAct, text, lenient, repairs, strict, errors)
 
 
 @both_modes
@@ -224,11 +217,7 @@ def called(name: str, **arguments: str) -> Action:
     ],
 )
 def test_paper_reads_as_the_notebook_does(text: str, expected: Action, errors: list[ParseErrorType]) -> None:
-    read = ReAct("paper").parse(text)
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    assert not read.repairs
-    check_well_formed(read, text)
+    check_reads(ReAct("paper"), text, expected, errors)
 
 
 def test_an_invalid_action_is_quoted_as_published() -> None:
@@ -329,9 +318,7 @@ def test_what_is_not_expressible() -> None:
         (ReAct("paper"), Action(calls=(ToolCall("search", {"query": 1}),)), "calls"),
         (ReAct("paper"), Action(answer="a\nAction 1: b"), "answer"),
     ]:
-        with pytest.raises(NotExpressible) as refusal:
-            p.format(action)
-        assert refusal.value.field == field
+        check_refused(p, action, field)
 
 
 @every_mode
@@ -353,9 +340,5 @@ def test_what_is_not_expressible() -> None:
     ],
 )
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    check_well_formed(ReAct(mode).parse(text), text)
-    short = text[:100_000]
-    for whole in (short, f"Action: f\nAction Input: {short}", f"Thought 1: t\nAction 1: search[{short}]"):
-        check_well_formed(ReAct(mode).parse(whole, cut=True, peer=True), whole)
-    ReAct(mode).render_feedback(text)
+    check_long(ReAct(mode), unit, "Action: f\nAction Input: ...", "Thought 1: t\nAction 1: search[...]")
+    ReAct(mode).render_feedback(unit * (1_000_000 // len(unit)))

@@ -12,12 +12,19 @@ from hypothesis import strategies as st
 from tests.protocols.samples import (
     E,
     Spec,
+    both_modes,
+    check_long,
+    check_mends,
+    check_published,
+    check_reads,
+    check_refused,
     check_round_trip,
     check_well_formed,
     confidences,
+    every_mode,
     kinds,
-    mended,
     quick,
+    search,
     texts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
@@ -38,10 +45,6 @@ PIECES = ["<search>", "</search>", "<answer>", "</answer>", "<think>", "</think>
 tagged = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 
 
-def search(query: str) -> tuple[ToolCall, ...]:
-    return (ToolCall("search", {"query": query}),)
-
-
 stripped = texts.map(str.strip)
 tag_actions = st.one_of(
     st.builds(Action, thought=texts, confidence=confidences, calls=stripped.map(search)),
@@ -55,7 +58,7 @@ tag_actions = st.one_of(
 )
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @quick
 @given(action=tag_actions)
 def test_whatever_does_not_close_its_own_tag_is_expressible(mode: Any, action: Action) -> None:
@@ -85,11 +88,9 @@ def test_paper_mode_writes_what_it_reads(thought: str, said: str) -> None:
         (Action(finish="done"), "finish"),
     ],
 )
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_what_has_no_place_is_refused_by_name(mode: Any, action: Action, named: str) -> None:
-    with pytest.raises(NotExpressible) as refusal:
-        SearchR1(mode).format(action)
-    assert refusal.value.field == named
+    check_refused(SearchR1(mode), action, named)
 
 
 def test_a_thought_that_closes_itself_is_refused() -> None:
@@ -114,9 +115,15 @@ def test_messages_are_plain_text_in_lenient_mode_only() -> None:
     [
         ("<search> a </search>", Action(calls=search("a")), [], Action(calls=search("a")), []),
         ("<answer>\na\n</answer>", Action(answer="a"), [], Action(answer="a"), []),
-        ("so <answer>a</answer>", Action("so", answer="a"), [E.TEXT_BETWEEN_TAGS], Action(answer="a"), None),
-        ("<search>a", Action(calls=search("a")), [E.UNCLOSED_TAG], Action(), None),
-        ("<answer>a", Action(answer="a"), [E.UNCLOSED_TAG], Action(), None),
+        (
+            "so <answer>a</answer>",
+            Action("so", answer="a"),
+            [E.TEXT_BETWEEN_TAGS],
+            Action(answer="a"),
+            [E.TEXT_BETWEEN_TAGS],
+        ),
+        ("<search>a", Action(calls=search("a")), [E.UNCLOSED_TAG], Action(), [E.UNCLOSED_TAG]),
+        ("<answer>a", Action(answer="a"), [E.UNCLOSED_TAG], Action(), [E.UNCLOSED_TAG]),
         (
             "<think>t<search>a</search>",
             Action("t", calls=search("a")),
@@ -129,9 +136,16 @@ def test_messages_are_plain_text_in_lenient_mode_only() -> None:
             Action(answer="a"),
             [E.DUPLICATE_ANSWER],
             Action(answer="a"),
-            None,
+            [E.DUPLICATE_ANSWER],
         ),
         ("<answer>a</answer> b", Action(answer="a"), [], Action(answer="a"), [E.TEXT_BETWEEN_TAGS]),
+        (
+            "<answer>a</answer><search>b</search>",
+            Action(answer="a"),
+            [],
+            Action(answer="a"),
+            [E.TEXT_BETWEEN_TAGS],
+        ),
         (
             "<search>a</search><search>b</search>",
             Action(calls=search("a")),
@@ -144,30 +158,23 @@ def test_messages_are_plain_text_in_lenient_mode_only() -> None:
             Action(answer="a", confidence=0.8),
             [E.BAD_CONFIDENCE],
             Action(answer="a"),
-            None,
+            [E.BAD_CONFIDENCE],
         ),
     ],
 )
 def test_lenient_mends_what_strict_reports(
-    text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType] | None
+    text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
 ) -> None:
-    read = SearchR1().parse(text)
-    assert read == lenient
-    assert mended(read) == repairs
-    read = SearchR1("strict").parse(text)
-    assert (read.thought, read.calls, read.answer) == (strict.thought, strict.calls, strict.answer)
-    assert kinds(read) == (repairs if errors is None else errors)
-    assert not read.repairs
+    check_mends(SearchR1, text, lenient, repairs, strict, errors)
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @pytest.mark.parametrize(
     ("text", "thought", "calls", "answer", "errors"),
     [
         ("<think>a <answer>b</answer></think>", "a <answer>b</answer>", (), None, [E.NO_ACTION]),
         ("<think>t</think>\n<search>a</search>", "t", search("a"), None, []),
         ("<search>a</search><answer>b</answer>", "", search("a"), None, [E.ANSWER_WITH_CALL]),
-        ("<answer>b</answer><search>a</search>", "", (), "b", []),
         ("\nt\n</think>\n<search>a</search>", "t", search("a"), None, []),
         ("</think><answer>a</answer>", "", (), "a", []),
         ("<search>a</think>b</search>", "", search("a</think>b"), None, []),
@@ -180,10 +187,7 @@ def test_lenient_mends_what_strict_reports(
 def test_our_reading(
     mode: Any, text: str, thought: str, calls: Any, answer: str | None, errors: list[ParseErrorType]
 ) -> None:
-    read = SearchR1(mode).parse(text)
-    assert (read.thought, read.calls, read.answer) == (thought, calls, answer)
-    reported = [kind for kind in kinds(read) if not (kind is E.TEXT_BETWEEN_TAGS and read.answer)]
-    assert reported == errors
+    check_reads(SearchR1(mode), text, Action(thought, calls, answer), errors)
 
 
 def test_confidence_after_the_answer() -> None:
@@ -228,12 +232,7 @@ def test_a_thought_that_was_cut_is_not_mended() -> None:
     ],
 )
 def test_the_published_reading(text: str, thought: str, calls: Any, answer: str | None, tail: str) -> None:
-    read = PAPER.parse(text)
-    assert (read.thought, read.calls, read.answer) == (thought, calls, answer)
-    assert kinds(read) == ([] if calls or answer is not None else [E.NO_ACTION])
-    assert not read.repairs
-    assert (read.spans[-1].part is Part.TAIL) == bool(tail)
-    assert tail in text[read.spans[-1].start :]
+    check_published(PAPER, text, thought, calls, answer, tail)
 
 
 def published(text: str) -> tuple[str, str] | None:
@@ -290,7 +289,7 @@ def test_support_is_one_search_by_a_query() -> None:
         assert all(tool.name in reason for tool in tools)
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     p = SearchR1(mode)
     prompt = p.render_tools([SEARCH])
@@ -302,12 +301,10 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert (p.render_tools([SEARCH], peer=True) != prompt) == (mode == "lenient")
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 @pytest.mark.parametrize("unit", [*PIECES, "<search></answer>", "<answer></think>", "<confidence>", "<think>a<search>"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    check_well_formed(SearchR1(mode).parse(text), text)
-    check_well_formed(SearchR1(mode).parse(text, cut=True, peer=True), text)
+    check_long(SearchR1(mode), unit)
 
 
 SHOWN = re.compile(r"(?<=</search>)\n\n<information>(.*?)</information>\n\n|" + re.escape(INVALID), re.DOTALL)

@@ -7,9 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.samples import E, check_round_trip, check_well_formed, kinds, quick, run, texts
-from tir_gym.core.action import Action, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult
+from tests.protocols.samples import (
+    E,
+    check_long,
+    check_published,
+    check_refused,
+    check_round_trip,
+    check_well_formed,
+    kinds,
+    quick,
+    run,
+    texts,
+)
+from tir_gym.core.action import Action, ToolCall
+from tir_gym.core.interfaces import ShownResult
 from tir_gym.protocols import Fenced
 
 PAPER = Fenced("paper")
@@ -35,9 +46,7 @@ def test_what_has_no_place_is_refused() -> None:
         (Action(thought="```\na\n```", answer="1"), "thought"),
         (Action(finish="done"), "finish"),
     ):
-        with pytest.raises(NotExpressible) as refusal:
-            PAPER.format(action)
-        assert refusal.value.field == named
+        check_refused(PAPER, action, named)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +74,7 @@ def test_what_has_no_place_is_refused() -> None:
     ],
 )
 def test_the_published_reading(text: str, thought: str, calls: Any, answer: str | None, tail: str) -> None:
-    read = PAPER.parse(text)
-    assert (read.thought, read.calls, read.answer) == (thought, calls, answer)
-    assert not read.errors
-    assert not read.repairs
-    assert (read.spans[-1].part is Part.TAIL) == bool(tail)
-    assert tail in text[read.spans[-1].start :]
+    check_published(PAPER, text, thought, calls, answer, tail)
 
 
 @pytest.mark.parametrize(
@@ -126,5 +130,4 @@ def test_feedback_is_a_new_line() -> None:
 
 @pytest.mark.parametrize("unit", [*PIECES, "```\n\n", "\\boxed{", "\n```py"])
 def test_a_million_characters_are_read(unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    check_well_formed(PAPER.parse(text, cut=True), text)
+    check_long(PAPER, unit)

@@ -10,16 +10,24 @@ from hypothesis import strategies as st
 from tests.protocols.samples import (
     E,
     Spec,
+    both_modes,
+    check_long,
+    check_mends,
+    check_published,
+    check_reads,
+    check_refused,
     check_round_trip,
     check_well_formed,
     confidences,
+    every_mode,
     kinds,
-    mended,
     quick,
+    run,
+    search,
     texts,
 )
-from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult
+from tir_gym.core.action import Action, ParseErrorType, ToolCall
+from tir_gym.core.interfaces import ShownResult
 from tir_gym.protocols import ToolStar
 
 PAPER = ToolStar("paper")
@@ -36,14 +44,6 @@ tagged = st.lists(st.sampled_from(PIECES), max_size=14).map("".join)
 boxed = st.lists(st.sampled_from(PIECES[6:]), max_size=10).map(lambda said: f"<answer>{''.join(said)}</answer>")
 
 
-def search(query: str) -> tuple[ToolCall, ...]:
-    return (ToolCall("search", {"query": query}),)
-
-
-def python(code: str) -> tuple[ToolCall, ...]:
-    return (ToolCall("python", {"code": code}),)
-
-
 def box(answer: str) -> str:
     return f"<answer>\\boxed{{{answer}}}</answer>"
 
@@ -52,7 +52,7 @@ stripped = texts.map(str.strip)
 plain = st.text("abc 012\n.é", max_size=12)
 tag_actions = st.one_of(
     st.builds(Action, thought=texts, confidence=confidences, calls=stripped.map(search)),
-    st.builds(Action, thought=texts, confidence=confidences, calls=stripped.map(python)),
+    st.builds(Action, thought=texts, confidence=confidences, calls=stripped.map(run)),
     st.builds(Action, thought=texts, confidence=confidences, answer=plain | plain.map(lambda s: f"\\frac{{{s}}}{{2}}")),
 ).filter(
     lambda action: (
@@ -63,7 +63,7 @@ tag_actions = st.one_of(
 )
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @quick
 @given(action=tag_actions)
 def test_whatever_does_not_close_its_own_tag_is_expressible(mode: Any, action: Action) -> None:
@@ -74,16 +74,16 @@ def test_whatever_does_not_close_its_own_tag_is_expressible(mode: Any, action: A
 @given(thought=plain, said=st.text("abc <>/.{}", max_size=20).map(str.strip), answer=plain)
 def test_paper_mode_writes_what_it_reads(thought: str, said: str, answer: str) -> None:
     check_round_trip(PAPER, Action(thought, search(said)))
-    check_round_trip(PAPER, Action(thought, python(said)))
+    check_round_trip(PAPER, Action(thought, run(said)))
     check_round_trip(PAPER, Action(thought, answer=answer))
 
 
 @pytest.mark.parametrize(
     ("action", "named"),
     [
-        (Action(calls=search("a") + python("b")), "calls"),
-        (Action(calls=python("1 ")), "calls"),
-        (Action(calls=python("a</python>b")), "calls"),
+        (Action(calls=search("a") + run("b")), "calls"),
+        (Action(calls=run("1 ")), "calls"),
+        (Action(calls=run("a</python>b")), "calls"),
         (Action(calls=(ToolCall("python", {"query": "a"}),)), "calls"),
         (Action(calls=(ToolCall("answer", {"": "a"}),)), "calls"),
         (Action(answer="}"), "answer"),
@@ -91,17 +91,15 @@ def test_paper_mode_writes_what_it_reads(thought: str, said: str, answer: str) -
         (Action(finish="done"), "finish"),
     ],
 )
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_what_has_no_place_is_refused_by_name(mode: Any, action: Action, named: str) -> None:
-    with pytest.raises(NotExpressible) as refusal:
-        ToolStar(mode).format(action)
-    assert refusal.value.field == named
+    check_refused(ToolStar(mode), action, named)
 
 
 @pytest.mark.parametrize(
     ("text", "lenient", "repairs", "strict", "errors"),
     [
-        ("<python>\nprint(1)\n</python>", Action(calls=python("print(1)")), [], Action(calls=python("print(1)")), []),
+        ("<python>\nprint(1)\n</python>", Action(calls=run("print(1)")), [], Action(calls=run("print(1)")), []),
         ("<search> a </search>", Action(calls=search("a")), [], Action(calls=search("a")), []),
         (box("4"), Action(answer="4"), [], Action(answer="4"), []),
         ("<answer>It is \\[ \\boxed{4} \\].</answer>", Action(answer="4"), [], Action(answer="4"), []),
@@ -113,45 +111,43 @@ def test_what_has_no_place_is_refused_by_name(mode: Any, action: Action, named: 
             Action(answer="\\frac{1}{2}"),
             [],
         ),
-        ("<answer>4</answer>", Action(answer="4"), [E.BAD_ACTION], Action(), None),
-        ("<answer>\\boxed{4</answer>", Action(answer="\\boxed{4"), [E.BAD_ACTION], Action(), None),
-        ("<python>1", Action(calls=python("1")), [E.UNCLOSED_TAG], Action(), None),
-        ("so <python>1</python>", Action("so", python("1")), [E.TEXT_BETWEEN_TAGS], Action(calls=python("1")), None),
+        ("<answer>4</answer>", Action(answer="4"), [E.BAD_ACTION], Action(), [E.BAD_ACTION]),
+        ("<answer>\\boxed{4</answer>", Action(answer="\\boxed{4"), [E.BAD_ACTION], Action(), [E.BAD_ACTION]),
+        ("<python>1", Action(calls=run("1")), [E.UNCLOSED_TAG], Action(), [E.UNCLOSED_TAG]),
         (
-            "<python>1</python>" + box("1"),
-            Action(calls=python("1")),
-            [],
-            Action(calls=python("1")),
-            [E.ANSWER_WITH_CALL],
+            "so <python>1</python>",
+            Action("so", run("1")),
+            [E.TEXT_BETWEEN_TAGS],
+            Action(calls=run("1")),
+            [E.TEXT_BETWEEN_TAGS],
         ),
         (box("1") + "<python>1</python>", Action(answer="1"), [], Action(answer="1"), [E.TEXT_BETWEEN_TAGS]),
     ],
 )
 def test_lenient_mends_what_strict_reports(
-    text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType] | None
+    text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
 ) -> None:
-    read = ToolStar().parse(text)
-    assert (read.thought, read.calls, read.answer) == (lenient.thought, lenient.calls, lenient.answer)
-    assert mended(read) == repairs
-    assert kinds(read) == ([E.ANSWER_WITH_CALL] if errors == [E.ANSWER_WITH_CALL] else [])
-    read = ToolStar("strict").parse(text)
-    assert (read.thought, read.calls, read.answer) == (strict.thought, strict.calls, strict.answer)
-    assert kinds(read) == (repairs if errors is None else errors)
+    check_mends(ToolStar, text, lenient, repairs, strict, errors)
+
+
+@both_modes
+def test_a_call_with_an_answer_runs_and_the_answer_is_an_error(mode: Any) -> None:
+    check_reads(ToolStar(mode), "<python>1</python>" + box("1"), Action(calls=run("1")), [E.ANSWER_WITH_CALL])
 
 
 @pytest.mark.parametrize(
     ("text", "thought", "calls", "answer", "tail"),
     [
         ("<search> a </search>", "", search("a"), None, ""),
-        ("<python>\nprint(1)\n</python>", "", python("print(1)"), None, ""),
+        ("<python>\nprint(1)\n</python>", "", run("print(1)"), None, ""),
         ("<think>t</think> <search>a</search> b", "t", search("a"), None, " b"),
-        ("<think>t <python>1</python></think>", "<think>t", python("1"), None, "</think>"),
+        ("<think>t <python>1</python></think>", "<think>t", run("1"), None, "</think>"),
         ("<search>a</search><python>1</python>", "", search("a"), None, "<python>"),
-        ("<python>1</python><search>a</search>", "", python("1"), None, "<search>"),
+        ("<python>1</python><search>a</search>", "", run("1"), None, "<search>"),
         ("<search>a <search>b</search>", "<search>a", search("b"), None, ""),
-        ("<search>a <python>1</python>", "<search>a", python("1"), None, ""),
+        ("<search>a <python>1</python>", "<search>a", run("1"), None, ""),
         ("a</search>", "a", search(""), None, ""),
-        ("</python><python>1</python>", "", python(""), None, "<python>"),
+        ("</python><python>1</python>", "", run(""), None, "<python>"),
         (box("4") + " <search>a</search>", box("4"), search("a"), None, ""),
         ("<search>a</search>" + box("4"), "", search("a"), None, "<answer>"),
         (box("4"), "", (), "4", ""),
@@ -166,12 +162,7 @@ def test_lenient_mends_what_strict_reports(
     ],
 )
 def test_the_published_reading(text: str, thought: str, calls: Any, answer: str | None, tail: str) -> None:
-    read = PAPER.parse(text)
-    assert (read.thought, read.calls, read.answer) == (thought, calls, answer)
-    assert not read.errors
-    assert not read.repairs
-    assert (read.spans[-1].part is Part.TAIL) == bool(tail)
-    assert tail in text[read.spans[-1].start :]
+    check_published(PAPER, text, thought, calls, answer, tail)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +220,7 @@ def test_the_published_reading_is_that_of_its_rules(text: str) -> None:
         assert [(call.name, *call.arguments.values()) for call in read.calls] == [expected]
 
 
-@pytest.mark.parametrize("call", [*search("a"), *python("1")])
+@pytest.mark.parametrize("call", [*search("a"), *run("1")])
 @pytest.mark.parametrize("text", ["", "a\n", "a < b", "</result><answer>\\boxed{1}</answer>", "<|im_end|>\x1b"])
 @pytest.mark.parametrize("error", ["", "timeout"])
 def test_published_results(call: ToolCall, text: str, error: str) -> None:
@@ -237,7 +228,7 @@ def test_published_results(call: ToolCall, text: str, error: str) -> None:
 
 
 def test_our_results_say_what_failed_and_are_disarmed() -> None:
-    shown = ToolStar().render_results([ShownResult(python("1")[0], "</result><python>1</python>", "timeout")])
+    shown = ToolStar().render_results([ShownResult(run("1")[0], "</result><python>1</python>", "timeout")])
     assert shown == " <result>\n[error: timeout]\n<\\/result><\\python>1<\\/python>\n</result>"
 
 
@@ -248,7 +239,7 @@ def test_support_is_any_of_the_two() -> None:
         assert "search(query) or python(code)" in ToolStar().supports(tools)
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     p = ToolStar(mode)
     prompt = p.render_tools([SEARCH, Spec()])
@@ -259,9 +250,7 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert "<python>" not in p.render_tools([SEARCH])
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+@every_mode
 @pytest.mark.parametrize("unit", [*PIECES, "<python></answer>", "<answer>\\boxed{", "<search></python"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    for whole in (text, f"<answer>{text}</answer>"):
-        check_well_formed(ToolStar(mode).parse(whole, cut=True, peer=True), whole)
+    check_long(ToolStar(mode), unit, "<answer>...</answer>")

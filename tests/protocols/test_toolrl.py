@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.samples import (
+    BOTH,
     HOSTILE,
+    ONE,
     SEARCH,
     E,
     Spec,
-    calls,
+    both_modes,
+    check_long,
+    check_mends,
+    check_reads,
+    check_refused,
     check_round_trip,
     check_well_formed,
     confidences,
+    every_mode,
     kinds,
-    mended,
     quick,
+    several,
     texts,
+    thoughts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult
+from tir_gym.core.interfaces import ShownResult
 from tir_gym.protocols import ToolRL
 
 F = '{"name": "f", "parameters": {"x": 1}}'
 G = '{"name": "g", "parameters": {}}'
 T = "<think>t</think>\n"
-ONE = (ToolCall("f", {"x": 1}),)
-BOTH = (*ONE, ToolCall("g"))
-both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
-every_mode = pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
-several = st.lists(calls, min_size=1, max_size=3).map(tuple)
-thoughts = texts.filter(lambda text: "</think>" not in text)
 free = texts.filter(lambda text: not re.search(r"</(think|response)>", text))
 actions = st.one_of(
     st.builds(Action, thought=thoughts, calls=several),
@@ -96,11 +97,7 @@ def test_what_is_written_earns_the_published_format_reward(mode: Any) -> None:
     ],
 )
 def test_toolrl_reads(mode: Any, text: str, expected: Action, errors: list[ParseErrorType]) -> None:
-    read = ToolRL(mode).parse(text)
-    check_well_formed(read, text)
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    assert not read.repairs
+    check_reads(ToolRL(mode), text, expected, errors)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +158,7 @@ def test_toolrl_reads(mode: Any, text: str, expected: Action, errors: list[Parse
 def test_toolrl_lenient_mends_what_strict_reports(
     text: str, lenient: Action, repairs: list[str], strict: Action, errors: list[ParseErrorType]
 ) -> None:
-    read = ToolRL().parse(text)
-    assert read == lenient
-    assert mended(read) == repairs
-    check_well_formed(read, text)
-    read = ToolRL("strict").parse(text)
-    assert replace(read, errors=()) == strict
-    assert kinds(read) == errors
-    assert not read.repairs
+    check_mends(ToolRL, text, lenient, repairs, strict, errors)
 
 
 def test_a_response_is_a_message_where_there_is_a_peer() -> None:
@@ -223,11 +213,7 @@ def test_words_that_go_with_calls_are_neither_answer_nor_tail() -> None:
     ],
 )
 def test_paper_reads_as_the_reward_function_does(text: str, expected: Action, errors: list[ParseErrorType]) -> None:
-    read = ToolRL("paper").parse(text)
-    assert replace(read, errors=()) == expected
-    assert kinds(read) == errors
-    assert not read.repairs
-    check_well_formed(read, text)
+    check_reads(ToolRL("paper"), text, expected, errors)
 
 
 def rlla(text: str) -> list[dict[str, Any]] | None:
@@ -340,9 +326,7 @@ def test_what_is_not_expressible() -> None:
         (ToolRL("paper"), Action(answer=" 4"), "answer"),
         (ToolRL("paper"), Action("<tool_call>", answer="4"), "answer"),
     ]:
-        with pytest.raises(NotExpressible) as refusal:
-            p.format(action)
-        assert refusal.value.field == field
+        check_refused(p, action, field)
 
 
 def test_a_cut_response_is_no_answer() -> None:
@@ -357,7 +341,4 @@ def test_a_cut_response_is_no_answer() -> None:
     "unit", ["<tool_call>", "</tool_call>", "<tool_call></tool_call>", "<response>", "<obs>", "<tool_call>[", F, "{}\n"]
 )
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
-    text = unit * (1_000_000 // len(unit))
-    check_well_formed(ToolRL(mode).parse(text), text)
-    for whole in (text[:100_000], f"<tool_call>\n{text[:100_000]}\n</tool_call>"):
-        check_well_formed(ToolRL(mode).parse(whole, cut=True, peer=True), whole)
+    check_long(ToolRL(mode), unit, "<tool_call>\n...\n</tool_call>")

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.protocols.samples import CALL, ONE, E, check_round_trip, kinds, mended, quick, xml_actions
+from tests.protocols.samples import CALL, ONE, E, both_modes, check_round_trip, kinds, mended, quick, xml_actions
 from tir_gym.core.action import Action, ParseErrorType, ToolCall
 from tir_gym.protocols import Xml
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @quick
 @given(action=xml_actions)
 def test_xml_expresses_every_kind_of_action(mode: Any, action: Action) -> None:
@@ -66,7 +66,7 @@ def test_xml_lenient_mends_what_strict_reports(
     assert not read.repairs
 
 
-@pytest.mark.parametrize("mode", ["strict", "lenient"])
+@both_modes
 @pytest.mark.parametrize(
     ("text", "expected", "errors"),
     [

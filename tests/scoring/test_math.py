@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tir_gym.scoring.math import MAX_DIGITS, Number, equivalent, last_boxed, parse
-from tir_gym.scoring.symbolic import comparer
 
-
-@pytest.fixture(scope="module", autouse=True)
-def worker() -> Iterator[None]:
-    """One worker for this file; gone after it."""
-    comparer().acquire()
-    assert comparer().warm(60.0)
-    yield
-    comparer().release()
+pytestmark = pytest.mark.usefixtures("worker")
 
 
 EQUAL = {
@@ -158,12 +149,14 @@ def _pairs(table: dict[str, list[tuple[str, str]]]) -> list[tuple[str, str]]:
     return [pair for pairs in table.values() for pair in pairs]
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(("answer", "gold"), _pairs(EQUAL))
 def test_equal(answer: str, gold: str) -> None:
     assert equivalent(answer, gold)
     assert equivalent(gold, answer)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(("answer", "gold"), _pairs(UNEQUAL))
 def test_unequal(answer: str, gold: str) -> None:
     assert not equivalent(answer, gold)
@@ -320,6 +313,7 @@ SAME_BY_RULE = {
 }
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("file", "field"),
     [

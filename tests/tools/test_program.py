@@ -106,7 +106,7 @@ def test_tools_of_one_actor_are_no_functions_of_another():
 
 @pytest.mark.parametrize("ending", ["import os; os._exit(0)", "while True: pass"])
 def test_calls_of_a_program_that_did_not_end_well_are_replayed(ending):
-    env = make("tir/OpaqueKnapsack-v0", protocol="python", call_timeout_s=0.5)
+    env = make("tir/OpaqueKnapsack-v0", protocol="python", call_timeout_s=2.0)
     env.reset(seed=3)
     label = next(iter(env.episode.task.data["items"]))
     env.step(block(f"seen = inspect([{label!r}])\n{ending}"))

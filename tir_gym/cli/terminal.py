@@ -126,7 +126,10 @@ def import_modules(modules: list[str] | None) -> None:
 
 
 def parse_settings(settings: list[str] | None) -> dict[str, Any]:
-    """NAME=VALUE items as keyword arguments; a value that is JSON is taken as such, any other as text."""
+    """NAME=VALUE items as keyword arguments; a value that is JSON is taken as such, any other as text.
+
+    Exits with a message for an item without `=` or without a name.
+    """
     options: dict[str, Any] = {}
     for item in settings or ():
         name, equals, value = item.partition("=")

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import NotExpressible, ShownResult, ToolSpec
-from tir_gym.protocols.boxes import BOX, content_of, find_boxes
+from tir_gym.protocols.boxes import BOX, BoxReading, content_of, find_boxes
 from tir_gym.protocols.json_args import BadJson, decode
 from tir_gym.protocols.json_calls import write_call
-from tir_gym.protocols.reading import Reading
 from tir_gym.protocols.teaching import sample_call, tool_list
 from tir_gym.protocols.text_syntax import TextSyntax
 from tir_gym.protocols.untrusted import label, neutralizer
@@ -81,19 +80,11 @@ class DeepAgent(TextSyntax):
         "The prompt says what the published one says, in other words.",
     )
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, text without mark or box is a message."""
-        reading = _DeepAgentReading(str(text), self.mode)
-        if self.mode == "paper":
-            reading.read_as_published(cut, peer)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> BoxReading:
+        return _DeepAgentReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
-        for field in ("confidence", "finish"):
-            if getattr(action, field) is not None:
-                raise NotExpressible(self.name, field, "free text has no place for it")
+        self._refuse(action, ("confidence", "finish"), "free text has no place for it")
         if action.message is not None:
             return action.message
         said = f"{BOX}{action.answer}}}" if action.answer is not None else self._write_call(action.calls)
@@ -160,7 +151,7 @@ class DeepAgent(TextSyntax):
         return f"\n\n<system_message>{_neutral(text)}</system_message>\n\n"
 
 
-class _DeepAgentReading(Reading):
+class _DeepAgentReading(BoxReading):
     """One completion being read."""
 
     __slots__ = ()
@@ -177,13 +168,11 @@ class _DeepAgentReading(Reading):
                 message = "an answer cannot come with a call whose result you have not seen"
                 self.error(ParseErrorType.ANSWER_WITH_CALL, message, *filled[-1])
         elif boxes:
-            self._answer(filled or boxes)
+            self.take_last(filled or boxes)
         elif unclosed >= 0:
-            self.attempted = True
-            self._think(limit)
-            self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", unclosed, limit)
+            self.no_closing_brace(unclosed, limit)
         else:
-            self._speak(peer)
+            self.speak(peer)
 
     def read_as_published(self, cut: bool, peer: bool) -> None:
         """The first closing mark, or the answer."""
@@ -198,7 +187,7 @@ class _DeepAgentReading(Reading):
         tag = mark.strip("</>")
         opening = text.find(f"<{tag}>", 0, end)
         start = opening if opening >= 0 else stop
-        self._think(start)
+        self.think(start)
         self.span(Part.CALL, start, end)
         said = text[start + len(tag) + 2 : stop].strip().replace("\n", "").strip()
         if tag == FOLD:
@@ -215,16 +204,15 @@ class _DeepAgentReading(Reading):
         start, last = text.find(BOX), text.rfind("}")
         unclosed = max(text.rfind(f"<{tag}>") for tag in (SEARCH, CALL))
         if 0 <= start < last:
-            self._take_answer(text[start + len(BOX) : last], start, last + 1)
+            self.take_answer(text[start + len(BOX) : last], start, last + 1)
         elif (start := text.rfind("ANSWER:")) >= 0:
-            self._take_answer(text[start + len("ANSWER:") :].strip("*").strip(), start, len(text))
+            self.take_answer(text[start + len("ANSWER:") :].strip("*").strip(), start, len(text))
         elif cut and unclosed >= 0:
             self.attempted = True
-            self._think(unclosed)
-            message = "the completion was cut inside a call; it did not run"
-            self.error(ParseErrorType.CUT_CALL, message, unclosed, len(text))
+            self.think(unclosed)
+            self.cut_call(unclosed, len(text))
         else:
-            self._speak(peer)
+            self.speak(peer)
 
     def _prose(self, limit: int) -> list[tuple[int, int]]:
         """The text before `limit` outside results that the policy made up."""
@@ -237,39 +225,10 @@ class _DeepAgentReading(Reading):
         found.append((at, limit))
         return found
 
-    def _think(self, end: int) -> None:
-        """Everything before `end` is thought, but for one new line that is layout."""
-        thought = self.text[:end].removesuffix("\n")
-        if thought:
-            self.thoughts.append(thought)
-            self.span(Part.THOUGHT, 0, len(thought))
-
-    def _speak(self, peer: bool) -> None:
-        """Text without an action is a message where there is a peer."""
-        if peer and self.text and not self.text.isspace():
-            self.attempted = True
-            self.message = self.text
-            self.span(Part.MESSAGE, 0, len(self.text))
-        else:
-            self._think(len(self.text))
-
-    def _take_answer(self, answer: str, start: int, end: int) -> None:
-        self.attempted = True
-        self._think(start)
-        self.span(Part.ANSWER, start, end)
-        self.answer = answer
-        self.tail(end)
-
-    def _answer(self, boxes: list[tuple[int, int]]) -> None:
-        start, end = boxes[-1]
-        self._take_answer(content_of(self.text, boxes[-1]), start, end)
-        if any(box[1] <= start and content_of(self.text, box) != self.answer for box in boxes[:-1]):
-            self.fault(ParseErrorType.DUPLICATE_ANSWER, "there are several boxes; the last counts", start, end)
-
     def _act(self, opening: re.Match[str], cut: bool) -> None:
         self.attempted = True
         tag, (start, body) = opening[1], opening.span()
-        self._think(start)
+        self.think(start)
         if tag == FOLD:
             stop = end = body
         else:
@@ -278,8 +237,7 @@ class _DeepAgentReading(Reading):
         if stop < 0:
             stop = end = len(self.text)
             if cut:
-                message = "the completion was cut inside a call; it did not run"
-                self.error(ParseErrorType.CUT_CALL, message, start, end)
+                self.cut_call(start, end)
             else:
                 self.fault(ParseErrorType.UNCLOSED_TAG, f"<{tag}> has no </{tag}>", start, end)
             used = not (cut or self.strict)

@@ -21,8 +21,7 @@ from typing import ClassVar, NamedTuple
 
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
 from tir_gym.core.interfaces import NotExpressible, ShownResult, ToolSpec
-from tir_gym.protocols.boxes import BOX, content_of, find_boxes
-from tir_gym.protocols.reading import Reading
+from tir_gym.protocols.boxes import BOX, BoxReading, content_of, find_boxes
 from tir_gym.protocols.teaching import tool_list
 from tir_gym.protocols.text_syntax import TextSyntax
 from tir_gym.protocols.untrusted import label, neutralizer
@@ -66,30 +65,21 @@ class Fenced(TextSyntax):
         "The prompt says what the published one says, in other words.",
     )
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, text without block or box is a message."""
-        reading = FencedReading(str(text), self.mode)
-        if self.mode == "paper":
-            reading.read_as_published(cut, peer)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> "FencedReading":
+        return FencedReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
-        for field in ("confidence", "finish"):
-            if getattr(action, field) is not None:
-                raise NotExpressible(self.name, field, "free text has no place for it")
+        self._refuse(action, ("confidence", "finish"), "free text has no place for it")
         if action.message is not None:
             return action.message
-        if action.answer is not None:
-            said = f"{BOX}{action.answer}}}"
-        else:
-            call = action.calls[0]
-            if len(action.calls) > 1 or call.name != TOOL or set(call.arguments) != {ARGUMENT}:
-                raise NotExpressible(self.name, "calls", "a turn is one call of python(code)")
-            code = str(call.arguments[ARGUMENT])
-            said = f"```python\n{code}\n```" if self.mode == "paper" else block("python", code)
+        said = f"{BOX}{action.answer}}}" if action.answer is not None else self._write_code(action.calls)
         return f"{action.thought}\n{said}" if action.thought else said
+
+    def _write_code(self, calls: Sequence[ToolCall]) -> str:
+        if len(calls) > 1 or calls[0].name != TOOL or set(calls[0].arguments) != {ARGUMENT}:
+            raise NotExpressible(self.name, "calls", f"a turn is one call of {TOOL}({ARGUMENT})")
+        code = str(calls[0].arguments[ARGUMENT])
+        return f"```python\n{code}\n```" if self.mode == "paper" else block("python", code)
 
     def supports(self, tools: Sequence[ToolSpec]) -> str:
         """Only `python(code)`, alone."""
@@ -125,7 +115,7 @@ class Fenced(TextSyntax):
         return "\n" if self.mode == "paper" else block("feedback", _neutral(text))
 
 
-class FencedReading(Reading):
+class FencedReading(BoxReading):
     """One completion being read."""
 
     __slots__ = ()
@@ -140,20 +130,9 @@ class FencedReading(Reading):
         if code:
             self.call(code, closing, cut)
         elif unclosed >= 0:
-            self.attempted = True
-            self.think(limit)
-            self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", unclosed, limit)
+            self.no_closing_brace(unclosed, limit)
         else:
             self.speak(peer)
-
-    def speak(self, peer: bool) -> None:
-        """Text without an action is a message where there is a peer."""
-        if peer and self.text and not self.text.isspace():
-            self.attempted = True
-            self.message = self.text
-            self.span(Part.MESSAGE, 0, len(self.text))
-        else:
-            self.think(len(self.text))
 
     def blocks(self) -> tuple["_Fence | None", "_Fence | None", list[tuple[int, int]]]:
         """The fence that opens the first code block and the one that closes it, and where prose stands before it."""
@@ -193,14 +172,7 @@ class FencedReading(Reading):
         boxes = filled or (found if may_be_empty else [])
         if not boxes:
             return -1 if found else unclosed
-        start, end = boxes[-1]
-        self.attempted = True
-        self.think(start)
-        self.span(Part.ANSWER, start, end)
-        self.answer = content_of(self.text, boxes[-1])
-        self.tail(end)
-        if any(box[1] <= start and content_of(self.text, box) != self.answer for box in boxes[:-1]):
-            self.fault(ParseErrorType.DUPLICATE_ANSWER, "there are several boxes; the last counts", start, end)
+        self.take_last(boxes)
         return -1
 
     def read_as_published(self, cut: bool, peer: bool) -> None:
@@ -236,13 +208,6 @@ class FencedReading(Reading):
         self.think(start)
         self.span(Part.ANSWER, start, len(self.text))
         self.error(ParseErrorType.UNCLOSED_TAG, "\\boxed{ has no closing brace", start, limit)
-
-    def think(self, end: int) -> None:
-        """Everything before `end` is thought, but for one new line that is layout."""
-        thought = self.text[:end].removesuffix("\n")
-        if thought:
-            self.thoughts.append(thought)
-            self.span(Part.THOUGHT, 0, len(thought))
 
     def call(self, opening: "_Fence", closing: "_Fence | None", cut: bool) -> None:
         """Make a call of the code between two fences."""

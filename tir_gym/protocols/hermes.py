@@ -67,18 +67,11 @@ class Hermes(TextSyntax):
         "The prompt says what the chat template says, in other words; the list of tools has its form.",
     )
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, text without a call or `<answer>` is a message."""
-        reading = _HermesReading(str(text), self.mode)
-        if self.mode == "paper":
-            reading.read_as_published(cut, peer)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> JsonCallReading:
+        return _HermesReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
-        if action.finish is not None:
-            raise NotExpressible(self.name, "finish", "only an answer ends the episode")
+        self._refuse(action, ("finish",), "only an answer ends the episode")
         if action.confidence is not None and (action.answer is None or self.mode == "paper"):
             raise NotExpressible(self.name, "confidence", "it goes with <answer>")
         thought = f"<think>\n{action.thought}\n</think>\n\n" if action.thought else ""
@@ -221,8 +214,7 @@ class _HermesReading(JsonCallReading):
         """The completion was cut, inside the call that begins at `call` where that is not negative."""
         end = len(self.text)
         if call >= 0:
-            message = "the completion was cut inside a call; it did not run"
-            self.error(ParseErrorType.CUT_CALL, message, call, end)
+            self.cut_call(call, end)
         else:
             self.error(ParseErrorType.UNCLOSED_TAG, "the completion was cut before its end", 0, end)
 

@@ -22,7 +22,6 @@ from tir_gym.protocols.reading import Reading
 CALL, CALL_END = "<tool_call>", "</tool_call>"
 _TAG_IN_JSON = re.compile(r"<(?=/?[a-z_]+>|\|)")
 _NEXT_CALL = re.compile(r"\s*+<(tool_call)>")
-_NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 _OTHER_KEY = {"arguments": "parameters", "parameters": "arguments"}
 
 
@@ -169,8 +168,7 @@ class JsonCallReading(Reading):
             end = stop + len(CALL_END) if closed else len(self.text)
             self.span(Part.CALL, start, end)
             if not closed and cut:
-                message = "the completion was cut inside a call; it did not run"
-                self.error(ParseErrorType.CUT_CALL, message, start, end)
+                self.cut_call(start, end)
                 return
             if not closed:
                 self.fault(ParseErrorType.UNCLOSED_TAG, "<tool_call> has no </tool_call>", start, end)
@@ -194,11 +192,7 @@ class JsonCallReading(Reading):
         if used:
             self.say(without_layout(self.text[body:stop]), peer)
         self.span(Part.ANSWER if self.message is None else Part.MESSAGE, start, end)
-        if self.answer is not None and (after := _NEXT_CONFIDENCE.match(self.text, end)):
-            self.take_confidence(*after.span(1))
-            self.span(Part.CONFIDENCE, self.text.index("<", end), after.end())
-            end = after.end()
-        self._after_last_word(end)
+        self._after_last_word(self.confidence_after(end) if self.answer is not None else end)
 
     def _after_last_word(self, end: int) -> None:
         tail = self.tail(end)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, ToolCall
-from tir_gym.core.interfaces import NotExpressible, ShownResult, ToolSpec
+from tir_gym.core.interfaces import ShownResult, ToolSpec
 from tir_gym.protocols.json_args import BadJson, Member, decode, decode_members, encode
 from tir_gym.protocols.reading import Reading, Syntax
 from tir_gym.protocols.teaching import sample_call, tool_list
@@ -62,22 +62,8 @@ class OpenAI(Syntax):
     stop_strings = ()
     native = True
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One assistant message as JSON text. Plain text that was cut is thought, not an answer."""
-        text = str(text)
-        reading = _MessageReading(text, self.mode)
-        if not text or text.isspace():
-            return reading.action()
-        try:
-            members = decode_members(text)
-        except BadJson as error:
-            reading.not_a_message(str(error), cut, peer)
-            return reading.action()
-        if self.mode == "lenient" and members.keys().isdisjoint(_KNOWN):
-            reading.plain(cut, peer)
-        else:
-            reading.message_of(members, cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> Reading:
+        return _MessageReading(text, self.mode)
 
     def from_message(self, message: dict[str, Any], *, peer: bool = False) -> Action:
         """The message as an action whose `raw` is the message's JSON; never raises."""
@@ -101,9 +87,7 @@ class OpenAI(Syntax):
         return message
 
     def _write(self, action: Action) -> str:
-        for field in ("confidence", "finish"):
-            if getattr(action, field) is not None:
-                raise NotExpressible(self.name, field, "a chat message has no place for it")
+        self._refuse(action, ("confidence", "finish"), "a chat message has no place for it")
         content = action.message if action.answer is None else action.answer
         message: dict[str, Any] = {"role": "assistant"}
         if action.thought:
@@ -149,20 +133,35 @@ class _MessageReading(Reading):
 
     __slots__ = ()
 
-    def not_a_message(self, why: str, cut: bool, peer: bool) -> None:
+    def read(self, cut: bool, peer: bool) -> None:
+        """Read one assistant message as JSON text. Plain text that was cut is thought, not an answer."""
+        if not self.text or self.text.isspace():
+            return
+        try:
+            members = decode_members(self.text)
+        except BadJson as error:
+            self._not_a_message(str(error), cut, peer)
+            return
+        if not self.strict and members.keys().isdisjoint(_KNOWN):
+            self._plain(cut, peer)
+        else:
+            self.message_of(members, cut, peer)
+
+    def _not_a_message(self, why: str, cut: bool, peer: bool) -> None:
         """The text is no JSON object."""
         meant = '"tool_calls"' in self.text
         if not self.strict and not meant and not _LOOKS_LIKE_MESSAGE.match(self.text):
-            self.plain(cut, peer)
+            self._plain(cut, peer)
             return
         self.attempted = True
-        kind, message = ParseErrorType.BAD_JSON, f"the turn is not an assistant message in JSON: {why}"
         if cut and meant:
-            kind, message = ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run"
-        self.error(kind, message, 0, len(self.text))
+            self.cut_call(0, len(self.text))
+        else:
+            message = f"the turn is not an assistant message in JSON: {why}"
+            self.error(ParseErrorType.BAD_JSON, message, 0, len(self.text))
         self.span(Part.TEXT, 0, len(self.text))
 
-    def plain(self, cut: bool, peer: bool) -> None:
+    def _plain(self, cut: bool, peer: bool) -> None:
         """The whole text is content."""
         if cut:
             self.attempted = True
@@ -251,7 +250,7 @@ class _MessageReading(Reading):
         if isinstance(given, dict):
             return given
         if cut:
-            self.error(ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run", start, end)
+            self.cut_call(start, end)
         else:
             self.error(ParseErrorType.BAD_JSON, f"the arguments are not a JSON object: {why}", start, end)
         return None

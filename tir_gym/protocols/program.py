@@ -41,11 +41,8 @@ class Program(Fenced):
     source = ""
     quirks = ()
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, text without a block is a message."""
-        reading = _ProgramReading(str(text), self.mode)
-        reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> FencedReading:
+        return _ProgramReading(text, self.mode)
 
     def program(self, calls: Sequence[ToolCall]) -> ToolCall:
         """These calls as a program that prints what each returns: text as it is, all else as JSON."""
@@ -58,8 +55,7 @@ class Program(Fenced):
         return ToolCall(TOOL, {ARGUMENT: "\n".join(lines)})
 
     def _write(self, action: Action) -> str:
-        if action.finish is not None:
-            raise NotExpressible(self.name, "finish", "a program ends the episode by an answer only")
+        self._refuse(action, ("finish",), "a program ends the episode by an answer only")
         if action.message is not None:
             return action.message
         if action.answer is not None:
@@ -68,10 +64,7 @@ class Program(Fenced):
         else:
             if action.confidence is not None:
                 raise NotExpressible(self.name, "confidence", "it goes with an answer")
-            call = action.calls[0]
-            if len(action.calls) > 1 or call.name != TOOL or set(call.arguments) != {ARGUMENT}:
-                raise NotExpressible(self.name, "calls", f"a turn is one call of {TOOL}({ARGUMENT})")
-            said = block("python", str(call.arguments[ARGUMENT]))
+            said = self._write_code(action.calls)
         return f"{action.thought}\n{said}" if action.thought else said
 
     def supports(self, tools: Sequence[ToolSpec]) -> str:

@@ -72,19 +72,11 @@ class ReAct(TextSyntax):
         "The published prompt is six solved examples; here the syntax is taught by one.",
     )
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, text without a label is a message (not in paper mode)."""
-        reading = _ReActReading(str(text), self.mode)
-        if self.mode == "paper":
-            reading.read_as_published(cut)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> Reading:
+        return _ReActReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
-        for field in ("confidence", "finish"):
-            if getattr(action, field) is not None:
-                raise NotExpressible(self.name, field, "there is no label for it")
+        self._refuse(action, ("confidence", "finish"), "there is no label for it")
         if len(action.calls) > 1:
             raise NotExpressible(self.name, "calls", "a turn is one call")
         if self.mode == "paper":
@@ -251,7 +243,7 @@ class _ReActReading(Reading):
         unfinished = cut and end == len(text)
         if found[2] == "Action Input" or not name or "\n" in name:
             if unfinished:
-                self._cut_off(start)
+                self.cut_call(start, len(self.text))
             else:
                 self.error(ParseErrorType.BAD_ACTION, "write Action: TOOL on a line, then Action Input:", start, end)
         else:
@@ -270,17 +262,13 @@ class _ReActReading(Reading):
         if isinstance(arguments, dict):
             self.calls.append(ToolCall(name, arguments))
         elif unfinished:
-            self._cut_off(start)
+            self.cut_call(start, len(self.text))
         elif arguments is None and not written:
             self.fault(ParseErrorType.BAD_JSON, "Action Input: is missing; write {} for none", start, end)
             if not self.strict:
                 self.calls.append(ToolCall(name))
         else:
             self.error(ParseErrorType.BAD_JSON, f"the input is not a JSON object: {why}", start, end)
-
-    def _cut_off(self, start: int) -> None:
-        message = "the completion was cut inside a call; it did not run"
-        self.error(ParseErrorType.CUT_CALL, message, start, len(self.text))
 
     def _after(self, end: int, second: ParseErrorType) -> None:
         """What follows the action is tail; an answer in it is an error after a call, and after another one a fault."""
@@ -294,7 +282,7 @@ class _ReActReading(Reading):
         elif tail and self.strict:
             self.error(ParseErrorType.TEXT_BETWEEN_TAGS, "text follows the turn's action", end, len(self.text))
 
-    def read_as_published(self, cut: bool) -> None:
+    def read_as_published(self, cut: bool, peer: bool) -> None:
         """One step of the published loop."""
         text = self.text
         begin = len(text) - len(text.lstrip())
@@ -338,7 +326,7 @@ class _ReActReading(Reading):
         name, bracket, argument = action.partition("[")
         if not bracket or not argument.endswith("]") or name not in (*_PUBLISHED, "finish"):
             if cut:
-                self._cut_off(start)
+                self.cut_call(start, len(self.text))
             else:
                 self.error(ParseErrorType.BAD_ACTION, f"Invalid action: {action}", start, end)
         elif name == "finish":

@@ -1,7 +1,8 @@
 """What the protocols share: the account of one completion as it is read, and the frame of a two-way syntax."""
 
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -10,7 +11,9 @@ from tir_gym.core.interfaces import NotExpressible, Protocol
 from tir_gym.protocols.json_args import BadJson
 
 Mode = Literal["strict", "lenient", "paper"]
+"""How a completion is read: see `Syntax`."""
 _NUMBER = re.compile(r"[0-9.eE+-]{1,32}")
+_NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 
 
 def probability(digits: str, scale: float = 1.0) -> float | None:
@@ -24,8 +27,8 @@ def probability(digits: str, scale: float = 1.0) -> float | None:
     return value if 0.0 <= value <= 1.0 else None
 
 
-class Reading:
-    """The parts of one completion found so far, in order."""
+class Reading(ABC):
+    """One completion being read: the parts found so far, in order."""
 
     __slots__ = (
         "answer", "attempted", "calls", "confidence", "errors", "finish", "message", "repairs", "spans", "strict",
@@ -47,6 +50,14 @@ class Reading:
         self.repairs: list[Repair] = []
         self.spans: list[PartSpan] = []
 
+    @abstractmethod
+    def read(self, cut: bool, peer: bool) -> None:
+        """Read by the grammar; `cut` and `peer` are those of `Protocol.parse`."""
+
+    def read_as_published(self, cut: bool, peer: bool) -> None:
+        """Read as the published code does; to be defined where the syntax has a `source`."""
+        raise NotImplementedError
+
     def span(self, part: Part, start: int, end: int) -> None:
         """Characters [start, end) play this part."""
         self.spans.append(PartSpan(part, start, end))
@@ -61,6 +72,10 @@ class Reading:
             self.errors.append(ParseError(kind, message, start, end))
         else:
             self.repairs.append(Repair(kind.value, message))
+
+    def cut_call(self, start: int, end: int) -> None:
+        """The completion was cut for length inside the call that stands at [start, end)."""
+        self.error(ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run", start, end)
 
     def tail(self, start: int) -> str:
         """Everything from `start` on is said after the turn's action; returned where it is more than space."""
@@ -83,6 +98,27 @@ class Reading:
             self.confidence = value
         else:
             self.error(ParseErrorType.BAD_CONFIDENCE, "confidence is not a number from 0 to 1", start, end)
+
+    def confidence_element(self, opening: re.Match[str]) -> int:
+        """Read the `<confidence>` that this tag opens; returns where it ends."""
+        start, body = opening.span()
+        stop = self.text.find("</confidence>", body)
+        end = stop + len("</confidence>") if stop >= 0 else len(self.text)
+        if stop < 0:
+            self.error(ParseErrorType.UNCLOSED_TAG, "<confidence> has no </confidence>", start, end)
+        else:
+            self.take_confidence(body, stop)
+        self.span(Part.CONFIDENCE, start, end)
+        return end
+
+    def confidence_after(self, end: int) -> int:
+        """Read a `<confidence>` that follows `end` after nothing but space; returns where it ends, `end` for none."""
+        found = _NEXT_CONFIDENCE.match(self.text, end)
+        if not found:
+            return end
+        self.take_confidence(*found.span(1))
+        self.span(Part.CONFIDENCE, self.text.index("<", end), found.end())
+        return found.end()
 
     def action(self) -> Action:
         """The finished action; `no_action` is its error where nothing was even tried."""
@@ -112,6 +148,8 @@ class Syntax(Protocol):
 
     The mode `paper` reads and writes as the published code of `source` does, holes included: `quirks` lists them, for
     the audit to report.
+
+    Raises `ValueError` for a mode that is none of the three, and for `paper` where there is no `source`.
     """
 
     source: ClassVar[str] = ""
@@ -127,6 +165,17 @@ class Syntax(Protocol):
         if self.mode == "paper" and not self.source:
             raise ValueError(f"protocol {self.name!r} follows no paper; its modes are 'strict' and 'lenient'")
 
+    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
+        """One completion as an action; never raises. What `peer` changes is for the grammar to say."""
+        reading = self._reading(str(text))
+        read = reading.read_as_published if self.mode == "paper" else reading.read
+        read(cut, peer)
+        return reading.action()
+
+    @abstractmethod
+    def _reading(self, text: str) -> Reading:
+        """How this syntax reads a completion."""
+
     def format(self, action: Action) -> str:
         """The action as a completion. Raises `NotExpressible`."""
         self._refuse_unwritable(action)
@@ -140,6 +189,12 @@ class Syntax(Protocol):
     @abstractmethod
     def _write(self, action: Action) -> str:
         """The text of an action of one kind (calls, answer, message or finish); need not check that it reads back."""
+
+    def _refuse(self, action: Action, fields: Iterable[str], reason: str) -> None:
+        """Raise `NotExpressible` for the first of these fields that the action has."""
+        for field in fields:
+            if getattr(action, field) is not None:
+                raise NotExpressible(self.name, field, reason)
 
     def _refuse_unwritable(self, action: Action) -> None:
         if action.errors:

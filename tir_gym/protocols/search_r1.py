@@ -8,7 +8,7 @@ is the tool's affair.
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tir_gym.core.action import ParseErrorType, Part
+from tir_gym.core.action import Part
 from tir_gym.protocols.tags import TagReading, Tags
 
 _INVALID = (
@@ -60,7 +60,7 @@ class _SearchR1Reading(TagReading):
 
     __slots__ = ()
 
-    def read_as_published(self, cut: bool) -> None:
+    def read_as_published(self, cut: bool, peer: bool) -> None:
         """The leftmost complete element before the cut, found without the backtracking of a regular expression."""
         text = self.text
         limit = len(text)
@@ -77,7 +77,7 @@ class _SearchR1Reading(TagReading):
         opening = text.rfind("<search>")
         if cut and opening >= 0 and "</search>" not in text and "</answer>" not in text:
             self.attempted = True
-            self.error(ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run", opening, limit)
+            self.cut_call(opening, limit)
         self.think_before(limit)
         self.tail(limit)
 

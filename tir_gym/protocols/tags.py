@@ -14,7 +14,6 @@ error (the result was not seen), the call runs. Of two answers the first counts.
 """
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,7 +27,6 @@ from tir_gym.protocols.text_syntax import TextSyntax
 from tir_gym.protocols.untrusted import label, neutralizer
 
 _TAGS = ("think", "search", "python", "answer", "confidence", "information", "result", "feedback")
-_NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 _neutral = neutralizer(_TAGS)
 
 
@@ -46,22 +44,8 @@ class Tags(TextSyntax):
     result_frame: ClassVar[tuple[str, str]]
     """What stands before and after the text of a result."""
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, lenient reading takes text without any tag as a message."""
-        reading = self._reading(str(text))
-        if self.mode == "paper":
-            reading.read_as_published(cut)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
-
-    @abstractmethod
-    def _reading(self, text: str) -> "TagReading":
-        """How this syntax reads a completion."""
-
     def _write(self, action: Action) -> str:
-        if action.finish is not None:
-            raise NotExpressible(self.name, "finish", "only an answer ends the episode")
+        self._refuse(action, ("finish",), "only an answer ends the episode")
         if action.message is not None and self.mode != "lenient":
             raise NotExpressible(self.name, "message", "there is no tag for it, and text outside tags says nothing")
         if action.confidence is not None and self.mode == "paper":
@@ -142,7 +126,7 @@ class Tags(TextSyntax):
         return f"\n<feedback>\n{_neutral(text)}\n</feedback>\n"
 
 
-class TagReading(Reading, ABC):
+class TagReading(Reading):
     """One completion being read."""
 
     __slots__ = ("_actions", "_loose", "_openings", "parameters")
@@ -155,10 +139,6 @@ class TagReading(Reading, ABC):
         self._openings = re.compile(f"<(think|confidence|{actions})>")
         self._loose: dict[tuple[int, int], int] = {}
 
-    @abstractmethod
-    def read_as_published(self, cut: bool) -> None:
-        """Read as the published code does."""
-
     def read(self, cut: bool, peer: bool) -> None:
         """Read by the grammar."""
         at = self._begun_thought()
@@ -167,7 +147,7 @@ class TagReading(Reading, ABC):
             if opening[1] == "think":
                 at = self._think(opening, cut)
             elif opening[1] == "confidence":
-                at = self._confidence(opening)
+                at = self.confidence_element(opening)
             else:
                 self._act(opening, cut)
                 break
@@ -247,18 +227,6 @@ class TagReading(Reading, ABC):
         self.span(Part.THOUGHT, start, end)
         return end
 
-    def _confidence(self, opening: re.Match[str]) -> int:
-        start, body = opening.span()
-        stop = self.text.find("</confidence>", body)
-        end = stop + len("</confidence>")
-        if stop < 0:
-            end = len(self.text)
-            self.error(ParseErrorType.UNCLOSED_TAG, "<confidence> has no </confidence>", start, end)
-        else:
-            self.take_confidence(body, stop)
-        self.span(Part.CONFIDENCE, start, end)
-        return end
-
     def _act(self, opening: re.Match[str], cut: bool) -> None:
         self.attempted = True
         tag, (start, body) = opening[1], opening.span()
@@ -270,8 +238,7 @@ class TagReading(Reading, ABC):
             stop = end = len(self.text)
             used = not (cut or self.strict)
             if cut and is_call:
-                message = "the completion was cut inside a call; it did not run"
-                self.error(ParseErrorType.CUT_CALL, message, start, end)
+                self.cut_call(start, end)
             else:
                 report = self.fault if used else self.error
                 report(ParseErrorType.UNCLOSED_TAG, f"<{tag}> has no </{tag}>", start, end)
@@ -280,10 +247,8 @@ class TagReading(Reading, ABC):
             self.take_call(tag, body, stop)
         elif used:
             self.take_answer(body, stop)
-            if self.confidence is None and (after := _NEXT_CONFIDENCE.match(self.text, end)):
-                self.take_confidence(*after.span(1))
-                self.span(Part.CONFIDENCE, self.text.index("<", end), after.end())
-                end = after.end()
+            if self.confidence is None:
+                end = self.confidence_after(end)
         self._after(end, is_call)
 
     def _after(self, end: int, is_call: bool) -> None:

@@ -39,7 +39,10 @@ def _type(schema: dict[str, Any]) -> str:
 
 
 def sample_call(tools: Sequence[ToolSpec]) -> ToolCall:
-    """A call of the first tool that needs arguments, or of the first, with arguments filled in by their schemas."""
+    """A call of the first tool that needs arguments, or of the first, with arguments filled in by their schemas.
+
+    There is at least one tool.
+    """
     tool = next((tool for tool in tools if tool.parameters.get("required")), tools[0])
     properties: dict[str, Any] = tool.parameters.get("properties", {})
     wanted = tool.parameters.get("required") or list(properties)[:1]

@@ -69,7 +69,7 @@ class _ToolStarReading(TagReading):
         if not self.strict:
             super().take_answer(start, end)
 
-    def read_as_published(self, cut: bool) -> None:
+    def read_as_published(self, cut: bool, peer: bool) -> None:
         """The first closing tag of a tool, or the first answer."""
         text = self.text
         closings = [(text.find(f"</{tag}>"), tag) for tag in self.parameters]
@@ -89,8 +89,7 @@ class _ToolStarReading(TagReading):
         unclosed = max(text.rfind(f"<{tag}>") for tag in self.parameters)
         if cut and unclosed >= 0:
             self.attempted = True
-            message = "the completion was cut inside a call; it did not run"
-            self.error(ParseErrorType.CUT_CALL, message, unclosed, len(text))
+            self.cut_call(unclosed, len(text))
         self.think_before(len(text))
 
     def _begin(self, part: Part, start: int, end: int) -> None:

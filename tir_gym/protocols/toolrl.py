@@ -64,18 +64,11 @@ class ToolRL(TextSyntax):
         "The prompt says what the published one says, in other words; the list of tools has its form.",
     )
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, a response without a call is a message."""
-        reading = _ToolRLReading(str(text), self.mode)
-        if self.mode == "paper":
-            reading.read_as_published(cut, peer)
-        else:
-            reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> JsonCallReading:
+        return _ToolRLReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
-        if action.finish is not None:
-            raise NotExpressible(self.name, "finish", "only a response ends the episode")
+        self._refuse(action, ("finish",), "only a response ends the episode")
         if action.confidence is not None and (action.answer is None or self.mode == "paper"):
             raise NotExpressible(self.name, "confidence", "it goes with a response that is the answer")
         lines = [element("think", action.thought)]
@@ -221,8 +214,7 @@ class _ToolRLReading(JsonCallReading):
             self.span(Part.ANSWER if self.message is None else Part.MESSAGE, start, end)
         else:
             if unfinished:
-                message = "the completion was cut inside a call; it did not run"
-                self.error(ParseErrorType.CUT_CALL, message, start, end)
+                self.cut_call(start, end)
             elif text.find(CALL_END, begin, limit) < 0:
                 self.error(ParseErrorType.UNCLOSED_TAG, "<tool_call> has no </tool_call>", start, end)
             else:

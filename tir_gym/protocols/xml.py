@@ -34,7 +34,6 @@ _OPEN = re.compile(r"<(?:(think|answer|confidence|message|finish)>|call(?P<attri
 _NEXT_CALL = re.compile(r"\s*+<call(?P<attributes>\s[^<>]*+)?>")
 _NAME = re.compile(r'\sname="([^"<>]+)"')
 _ARG = re.compile(r'\s*+<arg name="([^"<>]+)"( type="json")?>')
-_NEXT_CONFIDENCE = re.compile(r"\s*+<confidence>([^<]*+)</confidence>")
 _CLOSING = re.compile(rf"<(\\*+)(?=/(?:{'|'.join(_TAGS)})>)")
 _ESCAPED = re.compile(rf"<\\(?=\\*+/(?:{'|'.join(_TAGS)})>)")
 _neutral = neutralizer(_TAGS)
@@ -52,11 +51,8 @@ class Xml(TextSyntax):
     name = "xml"
     stop_strings = ("</answer>", "</message>", "</finish>", '<result call="')
 
-    def parse(self, text: str, *, cut: bool = False, peer: bool = False) -> Action:
-        """One completion as an action; with `peer`, lenient reading takes text without any action as a message."""
-        reading = _XmlReading(str(text), self.mode)
-        reading.read(cut, peer)
-        return reading.action()
+    def _reading(self, text: str) -> Reading:
+        return _XmlReading(text, self.mode)
 
     def _write(self, action: Action) -> str:
         lines = []
@@ -131,7 +127,7 @@ class _XmlReading(Reading):
             if tag == "think":
                 at = self._think(opening)
             elif tag == "confidence":
-                at = self._confidence_before(opening)
+                at = self.confidence_element(opening)
             else:
                 self._act(opening, cut)
                 return
@@ -171,17 +167,6 @@ class _XmlReading(Reading):
         self.span(Part.THOUGHT, opening.start(), end)
         return end
 
-    def _confidence_before(self, opening: re.Match[str]) -> int:
-        closing = self.text.find("</confidence>", opening.end())
-        end = closing + len("</confidence>")
-        if closing < 0:
-            closing = end = len(self.text)
-            self.error(ParseErrorType.UNCLOSED_TAG, "<confidence> has no </confidence>", opening.start(), end)
-        else:
-            self.take_confidence(opening.end(), closing)
-        self.span(Part.CONFIDENCE, opening.start(), end)
-        return end
-
     def _act(self, opening: re.Match[str], cut: bool) -> None:
         self.attempted = True
         tag = opening[1]
@@ -189,10 +174,8 @@ class _XmlReading(Reading):
             end = self._call_block(opening, cut)
         else:
             end = self._said(opening, tag, cut)
-            if tag == "answer" and self.confidence is None and (after := _NEXT_CONFIDENCE.match(self.text, end)):
-                self.take_confidence(after.start(1), after.end(1))
-                self.span(Part.CONFIDENCE, self.text.index("<", end), after.end())
-                end = after.end()
+            if tag == "answer" and self.confidence is None:
+                end = self.confidence_after(end)
         tail = self.tail(end)
         if not tail:
             return
@@ -236,7 +219,7 @@ class _XmlReading(Reading):
             closing = end = len(self.text)
         self.span(Part.CALL, start, end)
         if cut and not closed:
-            self.error(ParseErrorType.CUT_CALL, "the completion was cut inside a call; it did not run", start, end)
+            self.cut_call(start, end)
             return end
         name = _NAME.fullmatch(opening["attributes"] or "")
         if name is None:

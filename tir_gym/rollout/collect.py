@@ -83,7 +83,7 @@ def _once(seeds: Iterable[int]) -> Iterator[int]:
 
 
 def play(env: ToolEnv, make: PolicyMaker, seed: int) -> None:
-    """Play the episode of one seed to its end."""
+    """Play the episode of one seed to its end. Raises what the policy raises."""
     _Player(env, make, "").play(seed)
 
 

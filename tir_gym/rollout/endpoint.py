@@ -53,13 +53,15 @@ class Endpoint:
     api_key_variable: str = "OPENAI_API_KEY"
     """The environment variable that holds the key; the key itself is kept nowhere. Unset will do for most servers."""
     temperature: float = 1.0
+    """Of sampling, at least 0."""
     max_tokens: int | None = 4096
-    """Of one completion; None for the server's own limit."""
+    """Of one completion, at least 1; None for the server's own limit."""
     timeout_s: float = 120.0
     """Seconds without news after which an attempt is given up and made again."""
     deadline_s: float = 600.0
     """Seconds for one completion, all attempts and pauses included."""
     max_retries: int = 8
+    """Attempts after the first, at least 0."""
     backoff_s: float = 0.5
     """Seconds of the first pause; each is twice the one before up to 30, less a random part of up to a half.
     A server's `Retry-After` goes before."""

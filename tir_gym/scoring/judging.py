@@ -24,6 +24,7 @@ from tir_gym.scoring.values import (
     Text,
     Value,
     as_set,
+    leaves,
 )
 
 __all__ = ["Judge"]
@@ -55,7 +56,7 @@ class Judge:
     def within_limits(self, item: Value) -> bool:
         """Whether the worker works out every expression in `item` in time."""
         fresh: Node = Num(Fraction(time.monotonic_ns()))  # asked for the first time: the worker itself must answer
-        nodes = [leaf.node for leaf in _expressions(item)] or [fresh]
+        nodes = [leaf.node for leaf in leaves(item) if isinstance(leaf, Expression)] or [fresh]
         return all(self._ask(node, add(fresh, Num(Fraction(1, 7)))) is not None for node in nodes)
 
     def same(self, left: Value, right: Value) -> bool | None:
@@ -282,17 +283,3 @@ def _equation(item: Value) -> Node | None:
         node = _node(item.value)
         return None if node in _INFINITIES else add(Sym(item.label), mul(MINUS, node))
     return None
-
-
-def _expressions(item: Value) -> Iterable[Expression]:
-    if isinstance(item, Expression):
-        yield item
-    elif isinstance(item, Named):
-        yield from _expressions(item.value)
-    elif isinstance(item, Items | Ordered):
-        for part in item.items:
-            yield from _expressions(part)
-    elif isinstance(item, Matrix):
-        for row in item.rows:
-            for part in row:
-                yield from _expressions(part)

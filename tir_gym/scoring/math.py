@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -33,7 +32,7 @@ from tir_gym.scoring.numerals import (
 )
 from tir_gym.scoring.sets import RealSet
 from tir_gym.scoring.spelling import ASCII_FORMS, clean
-from tir_gym.scoring.values import Equation, Expression, Items, Matrix, Named, Ordered, Text, Value
+from tir_gym.scoring.values import Equation, Expression, Named, Text, Value, leaves
 
 __all__ = [
     "MAX_DIGITS", "MAX_EXPONENT", "MAX_LENGTH", "MAX_PARTS_DIGITS", "UNIT_WORDS", "Kind", "Number", "Value", "Verdict",
@@ -159,21 +158,6 @@ def _read(content: str) -> Value | None:
 _LAYOUT = re.compile(r"[\s$]")
 _MARKUP = "*`'\" "
 _INTEGER = re.compile(r"[+-]?[0-9]++")
-
-
-def leaves(item: Value) -> Iterable[Value]:
-    """The values a value is made of, itself if it has no parts."""
-    if isinstance(item, Named):
-        yield from leaves(item.value)
-    elif isinstance(item, Items | Ordered):
-        for part in item.items:
-            yield from leaves(part)
-    elif isinstance(item, Matrix):
-        for row in item.rows:
-            for part in row:
-                yield from leaves(part)
-    else:
-        yield item
 
 
 def beyond(item: Value) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ from tir_gym.scoring.sets import EMPTY, Piece, RealSet
 
 __all__ = [
     "Based", "Choice", "Equation", "Expression", "Inequality", "Items", "Matrix", "Named", "Ordered", "Ratio", "Text",
-    "Value", "as_set", "leaf", "node_of",
+    "Value", "as_set", "leaf", "leaves", "node_of",
 ]  # fmt: skip
 
 
@@ -110,6 +111,21 @@ Value: TypeAlias = (
 def leaf(node: Node, unit: str = "") -> Number | Expression:
     """A number where the expression is rational."""
     return Number(node.value, unit, worked=False) if isinstance(node, Num) else Expression(node, unit)
+
+
+def leaves(item: Value) -> Iterable[Value]:
+    """The values a value is made of, itself if it has no parts."""
+    if isinstance(item, Named):
+        yield from leaves(item.value)
+    elif isinstance(item, Items | Ordered):
+        for part in item.items:
+            yield from leaves(part)
+    elif isinstance(item, Matrix):
+        for row in item.rows:
+            for part in row:
+                yield from leaves(part)
+    else:
+        yield item
 
 
 def node_of(item: Value) -> Node:

@@ -18,7 +18,7 @@ _ERRORS = {
 
 
 class PythonToolkit(Toolkit):
-    """An interpreter that keeps its state from call to call."""
+    """An interpreter that keeps its state from call to call; `deadline_s` (> 0): the wall seconds a call may take."""
 
     def __init__(self, deadline_s: float = 10.0) -> None:
         super().__init__()
@@ -91,7 +91,8 @@ def _error(done: Done) -> CallErrorType:
 def show(done: Done, deadline_s: float, *, lasting: bool = True) -> str:
     """What the policy reads of a submission: output, warnings, the last value, and what went wrong.
 
-    `lasting` says that variables stay, or that the loss of them is news.
+    `deadline_s`: the seconds the submission was given, told where it took longer. `lasting` says that variables stay,
+    or that the loss of them is news.
     """
     pieces = [done.stdout]
     if done.stderr:
