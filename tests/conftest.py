@@ -19,10 +19,10 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
-    """One fork server and one comparison worker for the whole run; environments opened by tests only lease them."""
-    executor = default_executor()
-    executor.acquire()
-    comparer().acquire()
+    """One fork server of each kind and one comparison worker for the whole run; environments only lease them."""
+    leased = [default_executor(), default_executor(programs=True), comparer()]
+    for helper in leased:
+        helper.acquire()
     yield
-    comparer().release()
-    executor.release()
+    for helper in reversed(leased):
+        helper.release()
