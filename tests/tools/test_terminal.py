@@ -118,7 +118,7 @@ def test_long_output_shows_its_head_and_tail(env):
     assert seen.endswith("999999\n1000000\nend")
     assert "characters left out" in seen
     assert len(seen) < 9_000
-    assert bash(env, "yes > big; echo $?; rm big") == "153"
+    assert "No space left on device" in bash(env, "yes > big; rm big")
 
 
 def test_processes_are_bounded_and_none_is_left(env):

@@ -102,7 +102,7 @@ class Confinement:
         os.dup2(nursery, 4)
         os.dup2(max(landlock, 0), 5)
         jail.close_from(6)
-        tasks = limits["processes"] + (1 if self.programs else jail.COPIES) if self.spaces or uid >= 0 else -1
+        tasks = limits["processes"] + (2 if self.programs else jail.COPIES) if self.spaces or uid >= 0 else -1
         jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
         jail.drop_rights(uid)
         jail.die_with_parent()

@@ -27,29 +27,40 @@ _PIECE = 1 << 20
 
 _BASH = """
 def _terminal(command):
-    import os, signal, subprocess
+    import os, signal, subprocess, sys, threading
     if os.getpid() != 1:
         raise RuntimeError("this session may not start programs")
+    def show():
+        with open(said, encoding="utf-8", errors="replace", newline="") as stream:
+            while text := stream.read(1 << 14):
+                sys.stdout.write(text)
+    said, say = os.pipe()
     told, tell = os.pipe()
-    child = None
+    showing, child, status = threading.Thread(target=show), None, 0
     try:
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        showing.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         lead = f"trap 'pwd -P >&{tell} 2>/dev/null' EXIT; "
-        child = subprocess.Popen(["bash", "-c", lead + command], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-                                 pass_fds=[tell], process_group=0)
-        return child.wait()
+        child = subprocess.Popen(["bash", "-c", lead + command], stdin=subprocess.DEVNULL, stdout=say,
+                                 stderr=subprocess.STDOUT, pass_fds=[tell], process_group=0)
+        _, status = os.waitpid(child.pid, 0)
+        return os.waitstatus_to_exitcode(status)
     finally:
         try:
             os.kill(-1, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        if child is not None:
-            child.wait()
         try:
             while True:
                 os.waitpid(-1, 0)
         except ChildProcessError:
             pass
+        if child is not None:
+            child.returncode = status
+        os.close(say)
         os.close(tell)
+        showing.join()
         with open(told, "rb") as place:
             lines = place.read().splitlines()
         try:
@@ -57,7 +68,11 @@ def _terminal(command):
         except (OSError, ValueError):
             pass
 """
-"""For the session, whose interpreter is the first process of its namespace: `kill(-1)` ends all others there."""
+"""For the session, whose interpreter is the first process of its namespace: `kill(-1)` ends all others there.
+
+The kernel lets them kill the first, too, by a signal that one thread of it would take while another blocks it; so the
+thread that reads takes none. `Popen.wait` would linger a quarter of a second after an interrupt.
+"""
 _READ = """
 def _terminal(path, first, count):
     import itertools, os
