@@ -39,8 +39,10 @@ def _terminal(command):
     showing, child, status = threading.Thread(target=show), None, 0
     try:
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        showing.start()
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        try:
+            showing.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         lead = f"trap 'pwd -P >&{tell} 2>/dev/null' EXIT; "
         child = subprocess.Popen(["bash", "-c", lead + command], stdin=subprocess.DEVNULL, stdout=say,
                                  stderr=subprocess.STDOUT, pass_fds=[tell], process_group=0)
@@ -60,7 +62,8 @@ def _terminal(command):
             child.returncode = status
         os.close(say)
         os.close(tell)
-        showing.join()
+        if showing.ident:
+            showing.join()
         with open(told, "rb") as place:
             lines = place.read().splitlines()
         try:

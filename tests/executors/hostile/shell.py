@@ -42,7 +42,7 @@ print(done or "none")
 """
 _FORKS = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n"
 _DAEMON = (
-    "import os, signal, time\nif os.fork(): os._exit(0)\ntry: os.setsid()\nexcept OSError: pass\n"
+    "import os, signal, time\nif os.fork(): time.sleep(0.3); os._exit(0)\ntry: os.setsid()\nexcept OSError: pass\n"
     "if os.fork(): os._exit(0)\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n"
     "    except OSError: pass\ntime.sleep(1000)\n"
 )
@@ -61,7 +61,7 @@ PROGRAMS = [
     _shell("cat of a secret", FILES, "cat SECRET"),
     _shell("cat of the answers", FILES, "cat GOLD"),
     _shell("cat of this package", FILES, "cat SOURCE && won"),
-    _shell("search for answers", FILES, "grep -rsh --include=gold.json --include=secret canary- / FOLDER"),
+    _shell("search for answers", FILES, "grep -rsh canary- FOLDER; grep -rsh --include=gold.json canary- /"),
     _shell("way up to a secret", FILES, "cd ../../../../../..; cat .SECRET"),
     _shell("symbolic link to a secret", FILES, "ln -s SECRET here; cat here"),
     _shell("hard link to a secret", FILES, "ln SECRET here && won; cat here"),
@@ -98,7 +98,7 @@ PROGRAMS = [
     _shell("nohup", STARTS, "nohup sleep 1000 & disown; (sleep 1000 &)"),
     _shell("setsid", STARTS, "setsid sleep 1000 & setsid -f sleep 1000"),
     _shell("daemon that ignores signals", STARTS, _python(_DAEMON)),
-    _shell("orphans that ignore signals", STARTS, "(trap '' INT TERM HUP; sleep 1000 & sleep 1000 & exit) & exit"),
+    _shell("orphans that ignore signals", STARTS, "(trap '' INT TERM HUP; sleep 1000 & sleep 1000 & exit) & sleep 0.3"),
     _shell("orphans of a time-out", STARTS, "(trap '' INT TERM HUP; sleep 1000) & sleep 1000", stopped, 1.0),
     _shell("kill of the host", SIGNALS, "kill -9 HOST WITNESS"),
     _shell("kill of everybody", SIGNALS, "kill -9 -1; kill -9 0", typed),
@@ -141,7 +141,7 @@ PROGRAMS = [
     _shell("program in place of the shell", HANGS, "trap '' INT; exec sleep 1000", stopped, 1.0),
     _shell("stop of itself", HANGS, "kill -STOP $$", stopped, 1.0),
     _shell("wait for input", HANGS, "tail -f /dev/null", stopped, 1.0),
-    _shell("memory of a program", MEMORY, _python("x = bytearray(3 << 30); x[:] = bytes(3 << 30); print(len(x))")),
+    _shell("memory of a program", MEMORY, _python("x = bytes(1 << 30); y = bytearray(x); print(len(y))")),
     _shell("memory of the shell", MEMORY, "x=$(head -c 700000000 /dev/zero | tr '\\0' x); echo ${#x}", typed),
     _shell("start files", NEXT, "for f in .bashrc .profile sitecustomize.py; do echo 'echo evil' > ~/$f; done"),
 ]
