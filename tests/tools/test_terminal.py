@@ -170,6 +170,32 @@ def test_a_session_that_was_lost_has_its_opening_files_again(monkeypatch):
     env.close()
 
 
+class Bulky(Sedate):
+    def toolkit(self, actor, task, world):
+        return Desk(60.0, {"big": bytes(range(256)) * 12_000, "small": b"x"})
+
+
+class Crammed(Bulky):
+    def limits(self):
+        return Limits(disk_mb=2)
+
+
+def test_opening_files_of_many_megabytes_are_there_to_the_byte():
+    env = environment(Bulky)
+    assert bash(env, "wc -c big small | head -2; tail -c 1 big | od -An -tx1; cksum < big") == (
+        "3072000 big\n      1 small\n ff\n3724261618 3072000"
+    )
+    env.close()
+
+
+def test_opening_files_that_do_not_fit_are_our_failure():
+    env = environment(Crammed)
+    *_, info = env.call("bash", {"command": "ls"})
+    assert not info["valid"]
+    assert "the opening files do not fit" in env.episode.failure
+    env.close()
+
+
 def test_a_batch_runs_commands_at_once_as_single_environments_do():
     vector = ToolVectorEnv(setting(), default_executor(programs=True), 3)
     vector.reset(seed=[1, 2, 3])
