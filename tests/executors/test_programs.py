@@ -36,6 +36,8 @@ def test_python_is_as_elsewhere_and_starts_programs(session: Session) -> None:
     assert (done.stdout, done.value, done.status) == ("42\n", "3", RunStatus.OK)
     assert run(session, SHELL.format("python3 -c 'import numpy, sys; print(len(numpy.ones(3)))'")).stdout == "3\n"
     assert run(session, "import os; os.system('exit 5') >> 8, x").value == "(5, 6)"
+    busy = run(session, SHELL.format("for ((n = 0; n < 200000; n++)); do :; done"))
+    assert busy.measured.cpu_s > 0.05
     session.put("a.txt", b"one\ntwo\n")
     assert run(session, SHELL.format("wc -l < a.txt > b.txt")).value == "0"
     assert session.get("b.txt") == b"2\n"
