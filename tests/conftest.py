@@ -1,9 +1,11 @@
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tests.toys  # noqa: F401  registers the toy environments
+from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.envs.registration import default_executor
 from tir_gym.scoring.symbolic import comparer
 
@@ -19,10 +21,12 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
-    """One fork server and one comparison worker for the whole run; environments opened by tests only lease them."""
-    executor = default_executor()
-    executor.acquire()
-    comparer().acquire()
+    """One fork server of each kind and one comparison worker for the whole run; environments only lease them."""
+    leased = [default_executor(), comparer(), default_executor(programs=True)]
+    with contextlib.suppress(ExecutorUnavailable):  # without namespaces the tests of terminals say so one by one
+        leased[-1].acquire()
+    for helper in leased[:-1]:
+        helper.acquire()
     yield
-    comparer().release()
-    executor.release()
+    for helper in reversed(leased):
+        helper.release()

@@ -6,11 +6,19 @@ import pytest
 import tir_gym
 from tests.play import ALL_IDS, as_bytes, make, play_oracle, replay
 from tir_gym.drivers.slot import ReplayMismatch
+from tir_gym.envs.registration import domain_of
 from tir_gym.wrappers import ForkRefused, MaskInvalid
 
 pytestmark = pytest.mark.parametrize("env_id", ALL_IDS)
 
 
+@pytest.fixture
+def live(env_id):
+    if any(kind.needs_programs for kind in domain_of(env_id).toolkits.values()):
+        pytest.skip("its sessions start programs, so a copy is a replay: tests/tools/test_terminal.py")
+
+
+@pytest.mark.usefixtures("live")
 def test_forks_and_parent_go_on_independently(env_id):
     env = make(env_id)
     texts = play_oracle(env, 7)
@@ -29,6 +37,7 @@ def test_forks_and_parent_go_on_independently(env_id):
     env.close()
 
 
+@pytest.mark.usefixtures("live")
 def test_a_fork_outlives_its_parent(env_id):
     env = make(env_id)
     texts = play_oracle(env, 7)
@@ -41,6 +50,7 @@ def test_a_fork_outlives_its_parent(env_id):
     twin.close()
 
 
+@pytest.mark.usefixtures("live")
 def test_a_checkpoint_is_restored_many_times(env_id):
     env = make(env_id)
     texts = play_oracle(env, 3)

@@ -154,6 +154,7 @@ class Spec:
     parameters: dict[str, Any] = field(
         default_factory=lambda: {"type": "object", "properties": {"code": {"type": "string"}}, "required": ["code"]}
     )
+    from_code: bool = True
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -119,10 +119,12 @@ def test_calls_of_other_tools_are_written_as_a_program():
     assert printed == [json.dumps([1, {"é": None}], ensure_ascii=False), "text"]
 
 
-def test_it_fits_every_toolkit_whose_names_are_names():
+def test_it_fits_every_toolkit_whose_names_are_names_and_whose_tools_code_can_call():
     assert PROTOCOLS["python"] == P
     assert P.supports([SEARCH, Spec()]) == ""
     assert "'web search'" in P.supports([Spec(name="web search")])
+    assert "'bash' needs the session" in P.supports([SEARCH, Spec("bash", from_code=False)])
+    assert P.supports([Spec("python", from_code=False)]) == ""
 
 
 def test_tools_are_taught_as_functions():

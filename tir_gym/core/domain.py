@@ -134,6 +134,11 @@ class Setting:
         """True where an episode needs an executor."""
         return self.domain.runs_code or self.equip is not None
 
+    @property
+    def runs_programs(self) -> bool:
+        """True where sessions must be able to start programs."""
+        return any(kind.needs_programs for kind in self.domain.toolkits.values())
+
     def toolkit(self, actor: Actor, task: Task, world: Any) -> Toolkit:
         """An actor's tools in a new episode."""
         tools = self.domain.toolkit(actor.name, task, world)

@@ -189,6 +189,11 @@ class ExecutorUnavailable(RuntimeError):  # noqa: N818
 class Executor(ABC):
     """Starts sessions. Constructing one starts nothing; `acquire` starts it, the last `release` stops it."""
 
+    @property
+    def runs_programs(self) -> bool:
+        """Whether code in a session may start programs, a shell among them."""
+        return False
+
     @abstractmethod
     def acquire(self) -> Self:
         """Take a lease. Raises `ExecutorUnavailable`."""
@@ -289,6 +294,10 @@ class ToolSpec(ToolSignature, typing.Protocol):
     @property
     def parameters(self) -> dict[str, Any]:
         """JSON schema of the arguments object."""
+
+    @property
+    def from_code(self) -> bool:
+        """Whether code in the actor's session can call it."""
 
     @property
     def schema(self) -> dict[str, Any]:

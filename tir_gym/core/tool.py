@@ -260,6 +260,8 @@ class Toolkit:
                 inherited[name] = _make_tool(body, properties)
         cls._tools = inherited
 
+    needs_programs: ClassVar[bool] = False
+    """True where the session's code starts programs, a shell say: the executor must let it."""
     tools_version: int = 0
     _withheld: frozenset[str] = frozenset()
 

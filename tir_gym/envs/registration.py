@@ -152,18 +152,26 @@ def _checked(domain_class: "type[Domain]", name: str, value: Any) -> Any:
         raise ValueError(f"option {name}={value!r}: {reason[0].lower()}{reason[1:]}") from None
 
 
-def default_executor() -> "Executor":
-    """The process-wide fork server; it starts with the first episode that needs it and stops with the last."""
+def default_executor(programs: bool = False) -> "Executor":
+    """The process-wide fork server; it starts with the first episode that needs it and stops with the last.
+
+    The one whose sessions may start programs is another than that for Python alone.
+    """
     from tir_gym.executors import ForkServer, shared
 
-    return shared(ForkServer())
+    return shared(ForkServer(programs=programs))
 
 
 def _executor_for(setting: "Setting", executor: "Executor | None") -> "Executor | None":
     from tir_gym.core.interfaces import Executor
 
     _require("executor", executor, Executor)
-    return executor or (default_executor() if setting.runs_code else None)
+    if executor is not None and setting.runs_programs and not executor.runs_programs:
+        raise ValueError(
+            f"{setting.env_id} needs sessions that may start programs, and those of {executor!r} may not; "
+            "take ForkServer(programs=True), which is the default"
+        )
+    return executor or (default_executor(setting.runs_programs) if setting.runs_code else None)
 
 
 def make_env(

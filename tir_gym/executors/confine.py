@@ -19,12 +19,17 @@ WARM = {
 """What is run once in the server, so that no session pays for it: package -> program."""
 
 
+PROGRAM_ENVIRONMENT = {"PATH": "/programs:/usr/bin:/bin", "PYTHONPATH": "/packages", "PYTHONDONTWRITEBYTECODE": "1"}
+"""What the environment of sessions that may start programs has besides; /programs holds `python3` and `python`."""
+
+
 class Confinement:
     """Prepared once in the server; `enter` applies it to the calling process for good."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.config = config
         self.spaces: bool = config["namespaces"]
+        self.programs: bool = config["execute"]
         self.size = 0
         self.mounts = os.open("self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC, dir_fd=config["proc"])
         """The server's own mount namespace, to come back to: by its pid descriptor it would stay where it is."""
@@ -34,11 +39,13 @@ class Confinement:
         self.own_files = self.spaces or self.separate_users
         self.landlock = -1
         if self.abi and self.spaces:
-            self.landlock = jail.landlock_rules(self.abi, self.readable, ["/box"], ["/dev/null"])
+            self.landlock = jail.landlock_rules(self.abi, self.readable, ["/box"], ["/dev/null"], self.programs)
         self.no_filter = seccomp.supported()
         self.gate = self.filter = b""
         if not self.no_filter:
             self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(True, self.own_files)
+            if self.programs:
+                self.gate, self.filter = b"", seccomp.allow_list(False, self.own_files, programs=True)
             self._probe()
 
     def _probe(self) -> None:
@@ -49,7 +56,8 @@ class Confinement:
             jail.drop_rights(-1)
             for bit, program in ((1, self.gate), (2, self.filter)):
                 try:
-                    seccomp.install(program, listen=bit == 1)
+                    if program:
+                        seccomp.install(program, listen=bit == 1)
                 except OSError:
                     refused |= bit
             os._exit(refused)
@@ -96,7 +104,7 @@ class Confinement:
         os.dup2(nursery, 4)
         os.dup2(max(landlock, 0), 5)
         jail.close_from(6)
-        tasks = limits["processes"] + jail.COPIES if self.spaces or uid >= 0 else -1
+        tasks = limits["processes"] + (2 if self.programs else jail.COPIES) if self.spaces or uid >= 0 else -1
         jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
         jail.drop_rights(uid)
         jail.die_with_parent()
@@ -104,6 +112,8 @@ class Confinement:
             jail.landlock_enter(5)
         os.chdir(work)
         os.environ.update(HOME=work, TMPDIR=work)
+        if self.programs:
+            os.environ.update(PROGRAM_ENVIRONMENT)
         guest.capture(work)
         if self.gate:
             gate = seccomp.install(self.gate, listen=True)

@@ -79,6 +79,8 @@ class ForkedSession(GuestSession):
             self._must_be_idle()
         except RuntimeError as error:
             raise ForkError(str(error)) from None
+        if self._server.execute:
+            raise ForkError("a session that may start programs cannot be copied live; replay the episode instead")
         child = ForkedSession(self._server, self._limits, self._register)
         child._tools, child._turn, child._calls, child._born = self._tools, self._turn, self._calls, False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -66,6 +66,10 @@ class _State:
         self.__init__()  # type: ignore[misc]
 
 
+_ALLOW_NAMESPACES = (
+    "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) "
+    "or run as root"
+)
 _STATES: "weakref.WeakSet[_State]" = weakref.WeakSet()
 _SHARED: dict[Executor, Executor] = {}
 _SHARED_LOCK = threading.Lock()
@@ -77,8 +81,9 @@ class ForkServer(Executor):
 
     `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
     Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
-    container that allows none (weaker; for tests of that tier). `spare`: how many sessions of the limits last asked for
-    are kept ready, so that opening one costs no start.
+    container that allows none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the
+    machine's /usr/bin, bash among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many
+    sessions of the limits last asked for are kept ready, so that opening one costs no start.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -89,6 +94,7 @@ class ForkServer(Executor):
     preload: tuple[str, ...] = ("numpy", "sympy")
     packages: tuple[str, ...] = ()
     namespaces: bool = True
+    programs: bool = False
     spare: int = 4
 
     def __post_init__(self) -> None:
@@ -97,7 +103,12 @@ class ForkServer(Executor):
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForkServer, (self.preload, self.packages, self.namespaces, self.spare)
+        return ForkServer, (self.preload, self.packages, self.namespaces, self.programs, self.spare)
+
+    @property
+    def runs_programs(self) -> bool:
+        """Whether sessions may start programs."""
+        return self.programs
 
     @property
     def _own(self) -> _State:
@@ -135,9 +146,13 @@ class ForkServer(Executor):
     def _start(self) -> ServerProcess:
         why = "asked for with namespaces=False"
         try:
-            server = ServerProcess(self.preload, self.packages, self.namespaces)
+            if self.programs and not self.namespaces:
+                raise NoNamespacesError(why)
+            server = ServerProcess(self.preload, self.packages, self.namespaces, self.programs)
         except NoNamespacesError as error:
             why = str(error)
+            if self.programs:
+                raise ExecutorUnavailable(f"programs=True needs namespaces ({why}). {_ALLOW_NAMESPACES}") from None
             server = ServerProcess(self.preload, self.packages, False)
         server.hello["why"] = why
         try:
@@ -188,8 +203,7 @@ def refuse_if_weak(hello: dict[str, Any]) -> None:
         lacks.append(f"seccomp ({hello['seccomp']})")
     if lacks:
         raise ExecutorUnavailable(
-            f"no namespaces ({hello['why']}), and missing: {', '.join(lacks)}. Allow user namespaces "
-            "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) or run as root"
+            f"no namespaces ({hello['why']}), and missing: {', '.join(lacks)}. {_ALLOW_NAMESPACES}"
         )
 
 

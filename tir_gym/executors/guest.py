@@ -199,8 +199,8 @@ class Guest:
                 self.reserve = None
             status = next((name for kind, name in _STATUS.items() if isinstance(caught, kind)), "exception")
             error, trace = describe(caught, self.chars)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        spent = usage.ru_utime + usage.ru_stime
+        usage, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = usage.ru_utime + usage.ru_stime + others.ru_utime + others.ru_stime
         cpu, self.spent = spent - self.spent, spent
         reply: dict[str, Any] = {"t": "done", "token": self.token, "status": status, "value": value, "error": error}
         reply |= {"traceback": trace, "stdout": self.out.take(), "stderr": self.err.take()}

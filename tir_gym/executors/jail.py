@@ -24,6 +24,7 @@ _DETACH, _REMOUNT = 2, 32
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 4, 24, 38, 47
 NO_RANDOM_ADDRESSES = 0x0040000
 
+_EXECUTE = 1 << 0
 _READ = 1 << 2 | 1 << 3
 _DEVICE = 1 << 1 | 1 << 2
 _NEVER = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # execute, make devices, sockets, fifos, symlinks
@@ -156,20 +157,24 @@ def landlock_abi() -> int:
     return max(0, int(_LIBC.syscall(_SYS_LANDLOCK_CREATE, None, 0, 1)))
 
 
-def landlock_rules(abi: int, read: list[str], write: list[str], devices: list[str]) -> int:
-    """A rule set (descriptor): read under `read`, also change under `write`, use the files `devices`; no TCP."""
+def landlock_rules(abi: int, read: list[str], write: list[str], devices: list[str], execute: bool = False) -> int:
+    """A rule set (descriptor): read under `read`, also change under `write`, use the files `devices`; no TCP.
+
+    With `execute`, what may be read only may be executed.
+    """
     top = 13 + (abi >= 2) + (abi >= 3) + (abi >= 5)
     every = (1 << top) - 1
     attr = struct.pack("=QQQ", every, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     attr = attr[: 24 if abi >= 6 else 16 if abi >= 4 else 8]
     ruleset = _syscall("landlock_create_ruleset", _SYS_LANDLOCK_CREATE, attr, len(attr), 0)
     os.set_inheritable(ruleset, False)
-    rules = [(p, _READ) for p in read] + [(p, every & ~_NEVER) for p in write] + [(p, _DEVICE) for p in devices]
+    reading = _READ | (_EXECUTE if execute else 0)
+    rules = [(p, reading) for p in read] + [(p, every & ~_NEVER) for p in write] + [(p, _DEVICE) for p in devices]
     for path, allowed in rules:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             if not os.path.isdir(path):  # noqa: PTH112 - the guest's half keeps to os
-                allowed &= _DEVICE
+                allowed &= _DEVICE | _EXECUTE
             rule = struct.pack("=Qi", allowed, fd)
             _syscall(f"landlock_add_rule {path}", _SYS_LANDLOCK_ADD, ruleset, 1, rule, 0)
         finally:

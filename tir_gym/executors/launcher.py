@@ -137,6 +137,10 @@ def _build(config: dict[str, Any]) -> None:
         _bind(path, "/packages/" + Path(path).name, jail.NODEV, done)
     for path in _DEVICES:
         _bind(path, path, jail.NOEXEC, done)
+    if config["execute"]:
+        Path(_ROOT, "programs").mkdir()
+        for name in ("python3", "python"):
+            Path(_ROOT, "programs", name).symlink_to(config["python"])
     for name in ("box/work", "box/copies"):
         Path(_ROOT, name).mkdir(parents=True)
     jail.pivot(_ROOT)

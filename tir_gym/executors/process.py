@@ -68,8 +68,15 @@ def _packages(names: Sequence[str]) -> list[str]:
     return paths
 
 
-def configuration(preload: Sequence[str], packages: Sequence[str], workdir: str, control: int) -> dict[str, Any]:
-    """Which interpreter, directories and packages of this machine sessions have. Raises `ExecutorUnavailable`."""
+def configuration(
+    preload: Sequence[str], packages: Sequence[str], workdir: str, control: int, execute: bool = False
+) -> dict[str, Any]:
+    """Which interpreter, directories and packages of this machine sessions have. Raises `ExecutorUnavailable`.
+
+    `execute`: they have its shell and other programs, too.
+    """
+    if execute and not Path("/bin/bash").exists():
+        raise ExecutorUnavailable("sessions are to start programs, and there is no /bin/bash; install bash")
     python = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     stdlib = [sysconfig.get_path(kind, vars={"base": sys.base_prefix}) for kind in ("stdlib", "platstdlib")]
     stdlib = [os.path.realpath(os.__file__.rsplit("/", 1)[0]), stdlib[0]]
@@ -78,15 +85,17 @@ def configuration(preload: Sequence[str], packages: Sequence[str], workdir: str,
     if (Path(sys.base_prefix) / "conda-meta").is_dir():
         libraries = sorted(str(p) for p in (Path(sys.base_prefix) / "lib").glob("*.so*"))
     system = ["/lib64", "/usr/lib64", f"/lib/{multiarch}", f"/usr/lib/{multiarch}", "/usr/share/zoneinfo"]
+    shell = ["/usr/bin", "/bin", "/etc/alternatives", "/usr/lib/locale"] if execute else []
     found = _packages([*preload, *packages])
     return {
         "boot": _BOOT,
         "control": control,
+        "execute": execute,
         "host_pid": os.getpid(),
         "masked": [f"{path}/{name}" for path in stdlib for name in ("site-packages", "dist-packages")],
         "namespaces": not workdir,
         "packages": found,
-        "paths": [python, *dict.fromkeys(stdlib), *libraries, *system],
+        "paths": [*shell, python, *dict.fromkeys(stdlib), *libraries, *system],
         "preload": [*preload] if not workdir else [*preload, *packages],
         "programs": programs(_PROGRAMS),
         "python": python,
@@ -102,8 +111,11 @@ class NoNamespacesError(ExecutorUnavailable):
 class ServerProcess:
     """One running fork server. Thread-safe but for `close`."""
 
-    def __init__(self, preload: Sequence[str], packages: Sequence[str], namespaces: bool) -> None:
+    def __init__(
+        self, preload: Sequence[str], packages: Sequence[str], namespaces: bool, execute: bool = False
+    ) -> None:
         """Start it and wait until it is confined (not until it is warm). Raises `ExecutorUnavailable`."""
+        self.execute = execute
         self._lock = threading.Lock()
         self._waiting: deque[tuple[bytes, list[socket.socket]]] = deque()
         self._sid = 0
@@ -113,7 +125,7 @@ class ServerProcess:
             Path(self._workdir).chmod(0o711)
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            config = configuration(preload, packages, self._workdir, far.fileno())
+            config = configuration(preload, packages, self._workdir, far.fileno(), execute)
             memory = os.memfd_create("tir_gym")
             try:
                 os.pwrite(memory, json.dumps(config).encode(), 0)

@@ -126,8 +126,12 @@ def observe(session: GuestSession, hello: dict[str, Any], disk: int, memory: int
 def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
     why = hello.get("why", "")
     no_spaces = f"missing: {why}; allow user namespaces or run as root"
+    programs = hello.get("programs", False)
+    started = "for lack of seccomp; see there"
+    if programs:
+        started = "in a process namespace of its own, as asked for with programs=True"
     weak = {
-        "processes": "missing: a session may start processes, for lack of seccomp; see there",
+        "processes": f"missing: a session may start processes, {started}",
         "landlock": "missing: the kernel has no Landlock; boot Linux 5.13 or later with lsm=landlock,...",
         "seccomp": f"missing: {hello['seccomp'] or 'the kernel refuses filters'}",
         "network": "missing: a connection to the host succeeded; allow network namespaces or use Landlock ABI 4",
@@ -141,9 +145,10 @@ def _judge(seen: dict[str, Any], hello: dict[str, Any]) -> dict[str, str]:
     def refused(*names: str) -> bool:
         return all(str(seen[name]).startswith("no ") for name in names)
 
+    foreign = ("USER", "KEY") if programs else ("PATH", "USER", "KEY")
     tests = {
         "filesystem": refused("file", "source", "import", "write"),
-        "environment": refused("environ") and all(s not in seen["own_environ"] for s in ("PATH", "USER", "KEY")),
+        "environment": refused("environ") and all(s not in seen["own_environ"] for s in foreign),
         "network": refused("tcp", "unix"),
         "processes": refused("kill", "kill_group", "fork"),
         "memory": refused("memory"),

@@ -44,8 +44,12 @@ _ALLOWED = (
     "membarrier=324 copy_file_range=326 preadv2=327 pwritev2=328 statx=332 rseq=334 close_range=436 faccessat2=439 "
     "epoll_pwait2=441 futex_waitv=449"
 )
+_STARTING = "fork=57 vfork=58 execve=59 kill=62 setpgid=109 tkill=200 tgkill=234"
+"""What sessions need that may start programs. Signals reach no further than their pid namespace."""
 _ATTRIBUTES = (90, 91, 132, 235, 268, 280)
 """chmod, fchmod, utime, utimes, fchmodat, utimensat."""
+_EXTENDED = range(188, 200)
+"""setxattr to fremovexattr: programs that find them unsupported go on, those that are refused them complain."""
 _ABSENT = (_CLONE3, 437)  # clone3 and openat2: the C library falls back on the forms a filter can read
 _LAST_KNOWN = 451
 
@@ -76,7 +80,9 @@ def _is_null(index: int) -> Code:
     return [*_arg(index), (0x15, 0, 3, 0), *_arg(index, True), (0x15, 0, 1, 0), *_PASS, *_DENY]
 
 
-def _clone(gated: bool) -> Code:
+def _clone(gated: bool, programs: bool) -> Code:
+    if programs:
+        return [*_arg(0), (0x45, 0, 1, _CLONE_NAMESPACES), *_DENY, *_PASS]
     forks: Code = []
     for flags in _FORK_FLAGS if gated else ():
         forks += [(0x15, 0, 1, flags), *_PASS]
@@ -109,14 +115,15 @@ def _program(body: Code) -> bytes:
     return b"".join(struct.pack("<HBBI", *instruction) for instruction in head + body)
 
 
-def allow_list(forks: bool, attributes: bool) -> bytes:
+def allow_list(forks: bool, attributes: bool, programs: bool = False) -> bytes:
     """The main filter. `forks`: `fork_gate` stands before clone and landlock_restrict_self.
 
+    `programs`: processes may be forked, executed and signalled; only for a pid namespace of the session's own.
     `attributes`: files may be given other modes and times. Landlock, unlike a read-only mount, holds neither off, so
     where it stands alone a session with the host's user could change those of every file the host owns.
     """
     special: dict[int, Code] = {
-        _CLONE: _clone(forks),
+        _CLONE: _clone(forks, programs),
         53: _one_of(0, (1,)),  # socketpair: AF_UNIX
         44: _is_null(4),  # sendto: without an address
         157: _one_of(0, (15, 16, 0x53564D41)),  # prctl: thread names, names of mappings
@@ -126,6 +133,9 @@ def allow_list(forks: bool, attributes: bool) -> bytes:
     }
     special |= {number: _ret(_ERRNO | errno.ENOSYS) for number in _ABSENT}
     special |= {int(entry.split("=")[1]): _PASS for entry in _ALLOWED.split()}
+    if programs:
+        special |= {int(entry.split("=")[1]): _PASS for entry in _STARTING.split()}
+        special |= dict.fromkeys(_EXTENDED, _ret(_ERRNO | errno.EOPNOTSUPP))
     special[RESTRICT] = _PASS if forks else _DENY
     if not attributes:
         special |= dict.fromkeys(_ATTRIBUTES, _DENY)

@@ -67,6 +67,8 @@ class Server:
         for name in self.config["preload"]:
             importlib.import_module(name)
             exec(WARM.get(name, ""), {})  # noqa: S102 - our own text
+        if self.jail.programs:
+            importlib.import_module("subprocess")
         size = os.pread(self.config["statm"], 200, 0).split()[0]
         self.jail.size = int(size) * os.sysconf("SC_PAGESIZE")
         os.close(self.config["statm"])
@@ -279,7 +281,7 @@ class Server:
         """Confine this new process; whatever fails is told to the host and ends it."""
         try:
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL if self.jail.programs else signal.SIG_IGN)
             inherited = [self.control, self.nursery, self.wake, self.wake_child, *self.births.lines]
             inherited += [birth.child.channel for birth in self.births.lines.values()]
             for end in [*inherited, *(member.channel for member in self.members.values())]:
@@ -330,6 +332,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         "landlock": server.jail.abi,
         "seccomp": server.jail.no_filter,
         "namespaces": config["namespaces"],
+        "programs": config["execute"],
     }
     hello["fixed_addresses"] = bool(jail.personality(0xFFFFFFFF) & jail.NO_RANDOM_ADDRESSES)
     server.control.send(json.dumps(hello).encode())

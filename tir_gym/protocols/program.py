@@ -68,8 +68,10 @@ class Program(Fenced):
         return f"{action.thought}\n{said}" if action.thought else said
 
     def supports(self, tools: Sequence[ToolSpec]) -> str:
-        """Names of tools and parameters are those of Python functions."""
+        """Names of tools and parameters are those of Python functions, and code can call all tools but `python`."""
         for tool in tools:
+            if tool.name != TOOL and not tool.from_code:
+                return f"tool {tool.name!r} needs the session that would call it"
             for name in (tool.name, *tool.parameter_names):
                 if not name.isidentifier():
                     return f"tool {tool.name!r}: {name!r} cannot be a name in a program"

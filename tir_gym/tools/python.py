@@ -79,10 +79,11 @@ def _output(done: Done, shown: str) -> Output:
     """The result of a call. `said_name_error` is named for what it is: the interpreter's own word, in one bit."""
     said_name_error = done.status is RunStatus.EXCEPTION and done.error.partition(":")[0] == "NameError"
     facts = {"status": done.status.value, "state_lost": done.state_lost, "said_name_error": said_name_error}
-    return Output(content=(TextPart(shown),), value=done.value, facts=facts, error=_error(done))
+    return Output(content=(TextPart(shown),), value=done.value, facts=facts, error=error_of(done))
 
 
-def _error(done: Done) -> CallErrorType:
+def error_of(done: Done) -> CallErrorType:
+    """How a submission failed, as the call log has it."""
     if done.state_lost and done.status not in _ERRORS:
         return CallErrorType.STATE_LOST
     return _ERRORS.get(done.status, CallErrorType.EXCEPTION)

@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.executors.hostile import naive
 from tests.executors.hostile.programs import HARMLESS, PROGRAMS
+from tests.executors.hostile.shell import SHELL
 from tests.executors.hostile.world import attack, own_limits, planted
 from tir_gym.core.interfaces import Done, Executor, Limits, RunStatus, Session, ToolSignature
 from tir_gym.executors import jail
@@ -186,7 +187,7 @@ def _go_on_in_a_fork() -> None:
 
 def train(name: str, way: str, verdict: int) -> None:
     """Be the trainer: run the attack, write down what came of it. Ends the process."""
-    program, executor = PROGRAMS.get(name, HARMLESS), Naive(way)
+    program, executor = {**PROGRAMS, **SHELL}.get(name, HARMLESS), Naive(way)
     program = dataclasses.replace(program, deadline=min(program.deadline, DEADLINE))
     work = Path(tempfile.mkdtemp())
     os.chdir(work)
