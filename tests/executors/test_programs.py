@@ -16,7 +16,7 @@ SHELL = "import subprocess\nsubprocess.run(['bash', '-c', {!r}]).returncode"
 @pytest.fixture(scope="module")
 def executor() -> Iterator[ForkServer]:
     try:
-        leased = ForkServer(preload=("numpy",), programs=True).acquire()
+        leased = ForkServer(preload=("numpy",), programs=True, spare=0).acquire()
     except ExecutorUnavailable as error:
         pytest.skip(f"NO NAMESPACES: {error}")
     yield leased
@@ -90,7 +90,7 @@ def test_without_namespaces_it_refuses_and_says_what_to_do() -> None:
 
 
 def test_it_is_a_configuration_like_others() -> None:
-    programs = ForkServer(preload=(), programs=True)
+    programs = ForkServer(preload=(), programs=True, spare=0)
     assert pickle.loads(pickle.dumps(programs)) == programs != ForkServer(preload=())
     assert programs.runs_programs
 

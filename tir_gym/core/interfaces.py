@@ -65,6 +65,7 @@ class Measured:
     cpu_s: float = 0.0
     memory_mb: float = 0.0
     pid: int = 0
+    """Of the process that ran the code, as the host counts; 0 where it cannot know."""
 
 
 NOT_MEASURED = Measured()

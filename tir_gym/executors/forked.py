@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from tir_gym.executors.frames import FORKED, clean
 from tir_gym.executors.process import ServerProcess, wait_readable
 from tir_gym.executors.session import GuestSession, orders
 
+_CREDENTIALS = socket.CMSG_SPACE(12)
 FORK_S = 8.0
 """Seconds a live copy may take; the session is lost if it takes longer."""
 
@@ -52,6 +54,7 @@ class ForkedSession(GuestSession):
         self._server, self._register, self._child = server, register, Child(server)
         self._socket, self._far = socket.socketpair()
         self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         super().__init__(self._socket, self._child, limits)
         register(self)
 
@@ -63,6 +66,13 @@ class ForkedSession(GuestSession):
         with self._far:
             server.send(order, [self._far])
         return self
+
+    def _read(self, size: int) -> bytes:
+        """Receive, and note what the kernel says of the sender; descriptors that it sends find no room."""
+        data, ancillary, _, _ = self._socket.recvmsg(size, _CREDENTIALS)
+        if ancillary:
+            self._pid = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        return data
 
     def waits(self) -> bool:
         """False once this session, which nobody has used yet, has died."""

@@ -114,7 +114,7 @@ class GuestSession(Session):
         self._began = 0.0
         self._deadline: float | None = None
         self._left = 0.0
-        self._call, self._calls = 0, 0
+        self._call, self._calls, self._pid = 0, 0, 0
 
     @property
     def secret(self) -> bytes:
@@ -290,10 +290,13 @@ class GuestSession(Session):
             while self._out:
                 del self._out[: self._channel.send(self._out, socket.MSG_NOSIGNAL)]
 
+    def _read(self, size: int) -> bytes:
+        return self._channel.recv(size)
+
     def _receive(self) -> None:
         for _ in range(64):
             try:
-                data = self._channel.recv(1 << 17)
+                data = self._read(1 << 17)
             except BlockingIOError:
                 return
             except OSError:
@@ -381,7 +384,7 @@ class GuestSession(Session):
             clean(message[key], chars) for key in ("stdout", "stderr", "value", "error", "traceback")
         )
         wall = time.monotonic() - self._began
-        measured = Measured(wall, float(message["cpu"]), message["memory"] / 1024)
+        measured = Measured(wall, float(message["cpu"]), message["memory"] / 1024, self._pid)
         self._end_turn()
         self._events.append(Done(self._turn, status, stdout, stderr, value, error, trace, measured=measured))
 

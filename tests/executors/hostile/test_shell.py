@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o055)
     try:
-        executor = ForkServer(preload=("numpy",), programs=True).acquire()
+        executor = ForkServer(preload=("numpy",), programs=True, spare=0).acquire()
     except ExecutorUnavailable as error:
         pytest.skip(f"NO NAMESPACES: {error}")
     with planted(executor, folder, os.getpid(), PATIENCE) as found:
