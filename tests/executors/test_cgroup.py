@@ -71,6 +71,17 @@ def test_where_there_are_none_it_says_so(mounts: str, own: str) -> None:
         cgroup.locate(mounts, own)
 
 
+def test_with_version_2_the_next_group_up_that_hands_on_both_controllers_is_taken(tmp_path: Path) -> None:
+    home = tmp_path / "slice" / "app" / "scope"
+    home.mkdir(parents=True)
+    for folder, handed in ((home, ""), (home.parent, "cpu pids"), (home.parent.parent, "cpu memory pids")):
+        (folder / "cgroup.subtree_control").write_text(handed)
+    assert cgroup._giving(str(home)) == str(tmp_path / "slice")
+    (tmp_path / "slice" / "cgroup.subtree_control").write_text("memory")
+    with pytest.raises(PermissionError, match="hands on"):
+        cgroup._giving(str(home))
+
+
 # --- what they hold ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("namespaces", [True, False])
 def test_sessions_together_cannot_take_more_memory(writable: None, namespaces: bool) -> None:

@@ -26,7 +26,7 @@ class Pool:
     def __init__(self, memory: int, tasks: int) -> None:
         """Make them, bounded to so many bytes and tasks (0: half of what there is). Never raises `OSError`."""
         self.why = ""
-        self._made: list[tuple[str, str, int, int]] = []
+        self._made: list[tuple[str, int, int, int]] = []
         try:
             version, homes = locate(_read("/proc/self/mountinfo"), _read("/proc/self/cgroup"))
             wanted = [memory or self._half(version, homes[0], 0), tasks or self._half(version, homes[-1], 1)]
@@ -34,7 +34,7 @@ class Pool:
                 folder = self._make(home if version == 1 else _giving(home))
                 for which in (number,) if version == 1 else (0, 1):
                     _bound(f"{folder}/{_LIMITS[version][which]}", wanted[which])
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.why = f"{error}; {MEND}"
             self.remove()
 
@@ -65,8 +65,14 @@ class Pool:
                 continue  # another launcher took it for a dead one's, as it may until it is locked
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.path.isdir(folder):  # noqa: PTH112
-                # by descriptor, as the server will take the root directory of this process away
-                self._made.append((home, os.path.basename(folder), os.open(home, os.O_PATH), lock))  # noqa: PTH119
+                # by descriptor: the server will take the root directory of this process away, and in a new cgroup
+                # namespace no group could be entered that is not below the host's
+                try:
+                    entry = os.open(f"{folder}/cgroup.procs", os.O_WRONLY)
+                except OSError:
+                    os.rmdir(folder)  # noqa: PTH106
+                    raise
+                self._made.append((os.path.basename(folder), os.open(home, os.O_PATH), entry, lock))  # noqa: PTH119
                 return folder
             os.close(lock)
 
@@ -75,10 +81,10 @@ class Pool:
         if self.why:
             return
         try:
-            for home, name, _, _ in self._made:
-                _write(f"{home}/{name}/cgroup.procs", "0")
+            for _, _, entry, _ in self._made:
+                os.write(entry, b"0")
             inside = _read("/proc/self/cgroup")
-            if not all(name in inside for _, name, _, _ in self._made):
+            if not all(name in inside for name, _, _, _ in self._made):
                 self.why = f"the kernel does not show this process in its cgroup; {MEND}"
         except OSError as error:
             self.why = f"{error}; {MEND}"
@@ -86,7 +92,7 @@ class Pool:
     def remove(self) -> None:
         """Remove the groups once the processes in them are gone; gives up after some seconds. Never raises."""
         until = time.monotonic() + _GONE_S
-        for _, name, home, lock in self._made:
+        for name, home, entry, lock in self._made:
             while True:
                 try:
                     os.rmdir(name, dir_fd=home)
@@ -95,8 +101,8 @@ class Pool:
                         time.sleep(0.005)
                         continue
                 break
-            os.close(home)
-            os.close(lock)
+            for fd in (home, entry, lock):
+                os.close(fd)
         self._made = []
 
 

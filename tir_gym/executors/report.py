@@ -17,7 +17,7 @@ from tir_gym.executors.process import wait_readable
 from tir_gym.executors.session import GuestSession
 from tir_gym.executors.tiers import Tier, tier_of
 
-TRIAL = Limits(wall_s=20.0, memory_mb=256, disk_mb=4)
+TRIAL = Limits(wall_s=20.0, memory_mb=256, disk_mb=1)
 """Of the session that is attacked; the disk is small, as it is filled."""
 
 _CANARY = "canary-7f3a"
