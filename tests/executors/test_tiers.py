@@ -154,6 +154,12 @@ def test_a_higher_tier_than_there_is_is_refused() -> None:
         ForkServer(preload=(), namespaces=False, min_tier="A-").acquire()
 
 
+def test_programs_that_were_asked_for_cost_no_tier() -> None:
+    report = ForkServer(preload=(), programs=True, min_tier="A-").report()
+    assert report["tier"] in ("A", "A-")
+    assert "as asked for" in report["processes"]
+
+
 # --- attacks, not settings --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("module", "line", "instead", "layer"),
