@@ -1,7 +1,9 @@
 """The command line: what it prints, how it ends, and that mistakes are told with their mend."""
 
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from tests.processes import descendants, wait_until_gone
 from tests.rollout.model_server import ModelServer
 from tir_gym.cli.terminal import console
 from tir_gym.core.interfaces import ExecutorUnavailable
+from tir_gym.executors import ForkServer
 from tir_gym.rollout import POLICIES, read_records
 from tir_gym.version import __version__
 
@@ -73,6 +76,23 @@ def test_doctor_reports_what_a_live_session_shows():
     findings = told("doctor")
     assert findings["python"].startswith("ok")
     assert sum(finding == "enforced" for finding in findings.values()) >= 5
+    assert findings["executor"].startswith("ok: forkserver, tier ")
+
+
+def test_doctor_examines_other_executors(monkeypatch):
+    findings = told("doctor", "--executor", "bwrap") if shutil.which("bwrap") else {"executor": "ok: bwrap, tier A"}
+    assert findings["executor"].startswith("ok: bwrap, tier ")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert "install bubblewrap" in told("doctor", "--executor", "bwrap", code=1)["executor"]
+    assert "'forkserver', 'bwrap', 'docker'" in tir_gym("doctor", "--executor", "lxc", code=2).stderr
+
+
+def test_doctor_says_what_is_missing_below_what_an_executor_needs(monkeypatch):
+    monkeypatch.setattr("tir_gym.cli.doctor.ForkServer", functools.partial(ForkServer, namespaces=False, min_tier="A"))
+    findings = told("doctor", code=1)
+    assert findings["executor"] == "missing: forkserver, tier B; needs A or better"
+    assert findings["landlock"] == "enforced"
+    assert findings["namespaces"].startswith("missing: ")
 
 
 # --- rollout ---------------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ class Kind:
     """State, files and tools; without it a session is good for one submission."""
     isolates: bool = True
     forks: bool = False
+    tier: str = "A"
+    """On a machine that has all layers."""
 
 
 def _unsafe() -> Executor:
@@ -52,14 +54,14 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
             yield Kind("bwrap", partial(BwrapExecutor, ("numpy",)))
         case "docker":
             url = request.getfixturevalue("engine_url")
-            yield Kind("docker", partial(DockerExecutor, IMAGE, ("numpy",), url=url))
+            yield Kind("docker", partial(DockerExecutor, IMAGE, ("numpy",), url=url), tier="C")
         case "remote":
             with ForkServer(("numpy",)).leased() as behind:
                 server = FusionServer(behind)
-                yield Kind("remote", partial(SandboxFusion, server.url), lasting=False, isolates=False)
+                yield Kind("remote", partial(SandboxFusion, server.url), lasting=False, isolates=False, tier="unsafe")
                 server.close()
         case "unsafe":
-            yield Kind("unsafe", _unsafe, isolates=False)
+            yield Kind("unsafe", _unsafe, isolates=False, tier="unsafe")
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +305,7 @@ def test_sessions_do_not_share_anything(kind: Kind, executor: Executor) -> None:
 
 def test_the_report_tells_what_was_observed(kind: Kind, executor: Executor) -> None:
     report = executor.report()
+    assert report["tier"] == executor.tier == kind.tier
     if not kind.isolates:
         weak = [layer for layer in ("filesystem", "network", "user", "namespaces", "all") if layer in report]
         assert weak

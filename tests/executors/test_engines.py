@@ -96,6 +96,7 @@ def test_the_containers_of_a_killed_host_end_by_themselves(engine_url: str, clie
 def test_containers_of_dead_hosts_are_removed_and_no_others(engine_url: str, client: Any) -> None:
     executor = DockerExecutor(IMAGE, (), url=engine_url)
     with executor.leased():
+        run(executor.open(LIMITS, 0), "1")
         mine = client.containers(filters={"label": LABEL})[0]["Labels"][LABEL].split()
     dead = subprocess.Popen(["true"])
     dead.wait()
@@ -181,6 +182,20 @@ def test_without_bubblewrap_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ExecutorUnavailable, match="install bubblewrap"):
         BwrapExecutor(()).acquire()
+
+
+@pytest.mark.parametrize(("lacking", "told"), [("landlock", "A-"), ("seccomp", "tier C, and min_tier is B")])
+def test_bubblewrap_is_judged_by_what_attacks_show(bwrap: None, lacking: str, told: str) -> None:
+    program = "from tir_gym.executors.bwrap import BwrapExecutor\nexecutor = BwrapExecutor(())\n"
+    program += "try:\n    print(executor.acquire().tier)\nexcept RuntimeError as error:\n    print(error)"
+    command = [sys.executable, "-m", "tests.executors.lacking", lacking, sys.executable, "-c", program]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert told in said
+
+
+def test_a_container_is_no_more_than_a_container(engine_url: str) -> None:
+    with pytest.raises(ExecutorUnavailable, match="tier C at most"):
+        DockerExecutor(IMAGE, (), url=engine_url, min_tier="B").acquire()
 
 
 def test_a_bare_process_warns_whoever_asks_for_it() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.executors.conftest import LIMITS, STERN, Tool, all_end, children, descendants, finish, run, until_event
 from tir_gym.core.interfaces import Done, ExecutorUnavailable, HostCall, RunStatus, Session
-from tir_gym.executors.forkserver import ForkServer, refuse_if_weak, shared
+from tir_gym.executors.forkserver import ForkServer, shared
 from tir_gym.executors.process import wait_readable
 
 BARE = ForkServer(preload=())
@@ -382,16 +382,11 @@ def test_one_loop_serves_many_sessions(executor: ForkServer) -> None:
 @pytest.mark.parametrize("namespaces", [True, False])
 def test_the_report_says_what_is_missing(namespaces: bool) -> None:
     report = ForkServer(preload=(), namespaces=namespaces).report()
+    report.pop("tier")
     missing = {layer for layer, verdict in report.items() if verdict != "enforced"}
     assert {layer for layer in missing if not report[layer].startswith("missing: ")} == set()
     assert ("namespaces" in missing) >= (not namespaces)
     assert not missing & {"filesystem", "network", "processes", "descriptors", "memory", "privileges"}
-
-
-def test_never_without_a_jail() -> None:
-    with pytest.raises(ExecutorUnavailable, match=r"Landlock.*seccomp"):
-        refuse_if_weak({"namespaces": False, "landlock": 0, "seccomp": "no table", "why": "test"})
-    refuse_if_weak({"namespaces": False, "landlock": 7, "seccomp": "", "why": "test"})
 
 
 def test_a_package_that_is_not_there_is_named() -> None:

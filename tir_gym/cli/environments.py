@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tir_gym.cli.doctor import diagnose
+from tir_gym.cli.doctor import Kind, diagnose
 from tir_gym.cli.terminal import AsJson, EnvId, Options, console, make, print_json, user_errors
 from tir_gym.drivers.render import visible
 from tir_gym.envs import domain_of, list_envs
@@ -160,14 +160,16 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return str(schema.get("type", "any"))
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    executor: Annotated[Kind, typer.Option(help="Where code would run.")] = Kind.FORKSERVER, as_json: AsJson = False
+) -> None:
     """Say what isolation this machine enforces, as observed in a live session, and how to mend what is missing.
 
     Exit status 1 where code cannot run jailed.
 
-    Example:  tir-gym doctor
+    Example:  tir-gym doctor --executor bwrap
     """
-    findings, usable = diagnose()
+    findings, usable = diagnose(executor)
     if as_json:
         print_json(findings)
     else:

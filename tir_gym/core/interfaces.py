@@ -212,7 +212,18 @@ class Executor(ABC):
 
     @abstractmethod
     def report(self) -> dict[str, str]:
-        """Each layer of isolation -> "enforced", or why it is not; observed in a live session, not configured."""
+        """Each layer of isolation -> "enforced", or why it is not; and "tier", the word for all of them.
+
+        Observed: by attacks in a live session, not from what was configured.
+        """
+
+    @property
+    def tier(self) -> str:
+        """How well code is held under the present lease: "A", "A-", "B", "C", "unsafe" (`executors.tiers.Tier`).
+
+        It is what attacks showed when the lease began; "" without one. Who shows nothing is "unsafe".
+        """
+        return "unsafe"
 
 
 # --- state behind the tools ----------------------------------------------------------------------------------------

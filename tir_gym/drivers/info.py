@@ -12,11 +12,12 @@ NOT_STATED = -1.0
 
 
 def build_info(
-    episode: Episode, turn: Turn, rewards: Mapping[str, float], total: float, *, fresh: bool
+    episode: Episode, turn: Turn, rewards: Mapping[str, float], total: float, *, fresh: bool, tier: str
 ) -> dict[str, Any]:
     """What `reset` and `step` return beside the observation.
 
     With `fresh` the turn has news (messages, this turn's counts); without, it is a repeated call after the end.
+    `tier`: how well code is held, `Executor.tier`; "" where none runs.
     """
     task, tally, action, answer = episode.task, episode.tally, episode.last_action, episode.answer
     return {
@@ -29,6 +30,7 @@ def build_info(
             "difficulty": task.difficulty,
         },
         "seed": episode.seed,
+        "executor": tier,
         "turn": tally.turns,
         "to_move": turn.to_move,
         "calls": {

@@ -151,7 +151,8 @@ class Slot:
             reward = self._evaluate(episode)
             if episode.outcome:
                 self._close_sessions()
-        info = build_info(episode, turn, self._channels, self._total, fresh=self._fresh)
+        tier = self._executor.tier if self._executor is not None and self.setting.runs_code else ""
+        info = build_info(episode, turn, self._channels, self._total, fresh=self._fresh, tier=tier)
         observation: Any = turn.observation if self._fresh else ""
         if self.setting.domain.image_shape is not None:
             images = tuple(image.pixels.copy() for image in turn.images) if self._fresh else ()

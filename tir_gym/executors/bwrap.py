@@ -19,7 +19,7 @@ _AS_ROOT = (
     "--unshare-ipc --unshare-pid --unshare-net --unshare-uts --unshare-cgroup-try "
     "--cap-add CAP_SETUID --cap-add CAP_SETGID"
 )
-_AS_USER = "--unshare-all --uid 1000 --gid 1000"
+_AS_USER = "--unshare-all --uid 65533 --gid 65533"
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 _WORK = "/box/work"
 
@@ -34,6 +34,7 @@ class BwrapExecutor(PooledExecutor):
 
     preload: tuple[str, ...] = ("numpy", "sympy")
     spare: int = 1
+    min_tier: str = "B"
     why: ClassVar[str] = "bubblewrap made none"
 
     def _prepare(self) -> None:

@@ -3,6 +3,7 @@
 Standard library only; loaded by `server`.
 """
 
+import contextlib
 import os
 import socket
 from typing import Any
@@ -85,6 +86,10 @@ class Confinement:
     def enter(self, sid: int, limits: dict[str, Any], channel: int, uid: int, nursery: int) -> None:
         """Confine this process; its gate goes to the server over `nursery`. Raises `OSError`."""
         os.setsid()
+        with contextlib.suppress(OSError):  # before the server, let alone the host, the kernel is to kill a session
+            fd = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self.config["proc"])
+            os.write(fd, b"1000")
+            os.close(fd)
         root = self.root(sid)
         work, landlock = root + "/work", self.landlock
         if self.spaces:
@@ -94,7 +99,7 @@ class Confinement:
             jail.mount("tmpfs", work, "tmpfs", jail.NOSUID | jail.NODEV | jail.NOEXEC, options)
             if uid < 0:
                 jail.unshare(jail.NEWUSER)
-                jail.map_user(1000, 0, 0, self.config["proc"])
+                jail.map_user(65533, 0, 0, self.config["proc"])  # nobody's on the host either
         else:
             self.make_box(root, uid)
             os.mkdir(root + "/copies", 0o711)  # noqa: PTH102

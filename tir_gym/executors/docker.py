@@ -17,6 +17,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable, Limits
 from tir_gym.executors.cell import BOOT, Cell, Yard, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT
 from tir_gym.executors.pool import PooledExecutor
+from tir_gym.executors.tiers import Tier
 
 LABEL = "tir_gym.owner"
 """Of every container: the boot, pid namespace, process and its start that it belongs to."""
@@ -119,7 +120,7 @@ def remove(engine: Any, name: str) -> None:
 
 @dataclass(frozen=True)
 class DockerExecutor(PooledExecutor):
-    """Each session alone in a container without network, rights and a writable root; see `docs/security.md`, tier C.
+    """Each session alone in a container without network, rights and a writable root: tier C, whatever attacks show.
 
     `image`: any with python3 (3.11 or later) and the packages of `preload`; "" builds the one of
     `tir_gym/assets/session.Dockerfile`, once. `cpus`: processors' worth of time. `url`: of the engine; "" follows
@@ -131,7 +132,9 @@ class DockerExecutor(PooledExecutor):
     cpus: float = 1.0
     spare: int = 1
     url: str = ""
+    min_tier: str = "C"
     why: ClassVar[str] = "the engine made none"
+    best: ClassVar[Tier] = Tier.C
 
     def _prepare(self) -> Any:
         try:

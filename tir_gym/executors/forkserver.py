@@ -4,16 +4,18 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
 from tir_gym.executors.forked import ForkedSession
-from tir_gym.executors.process import NoNamespacesError, ServerProcess
-from tir_gym.executors.report import observe
+from tir_gym.executors.process import NoNamespacesError, ServerProcess, wait_readable
+from tir_gym.executors.report import TRIAL, observe
+from tir_gym.executors.tiers import admit, tier_named
 
 
 class _State:
@@ -23,6 +25,7 @@ class _State:
         self.lock = threading.RLock()
         self.leases = 0
         self.server: ServerProcess | None = None
+        self.tier = ""
         self.sessions: weakref.WeakSet[ForkedSession] = weakref.WeakSet()
         self.spares: deque[ForkedSession] = deque()
         self.shape: Limits | None = None
@@ -53,6 +56,7 @@ class _State:
         if self.server is not None:
             self.server.close()
             self.server = None
+            self.tier = ""
 
     def __del__(self) -> None:
         self.stop()
@@ -83,7 +87,10 @@ class ForkServer(Executor):
     Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
     container that allows none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the
     machine's /usr/bin, bash among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many
-    sessions of the limits last asked for are kept ready, so that opening one costs no start.
+    sessions of the limits last asked for are kept ready, so that opening one costs no start. `min_tier`: the least of
+    "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in a session of its own at
+    each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where cgroups can be made; 0 is half
+    of what the host has.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -96,14 +103,18 @@ class ForkServer(Executor):
     namespaces: bool = True
     programs: bool = False
     spare: int = 4
+    min_tier: str = "B"
+    pool_memory_mb: int = 0
+    pool_tasks: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.spare, bool) or not isinstance(self.spare, int) or self.spare < 0:
             raise ValueError(f"spare={self.spare!r} must be a whole number, 0 or more")
+        tier_named(self.min_tier)
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForkServer, (self.preload, self.packages, self.namespaces, self.programs, self.spare)
+        return ForkServer, tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def runs_programs(self) -> bool:
@@ -145,23 +156,37 @@ class ForkServer(Executor):
 
     def _start(self) -> ServerProcess:
         why = "asked for with namespaces=False"
+        pool = self.pool_memory_mb << 20, self.pool_tasks
         try:
             if self.programs and not self.namespaces:
                 raise NoNamespacesError(why)
-            server = ServerProcess(self.preload, self.packages, self.namespaces, self.programs)
+            server = ServerProcess(self.preload, self.packages, self.namespaces, self.programs, pool)
         except NoNamespacesError as error:
             why = str(error)
             if self.programs:
                 raise ExecutorUnavailable(f"programs=True needs namespaces ({why}). {_ALLOW_NAMESPACES}") from None
-            server = ServerProcess(self.preload, self.packages, False)
+            server = ServerProcess(self.preload, self.packages, False, False, pool)
         server.hello["why"] = why
         try:
-            refuse_if_weak(server.hello)
-        except ExecutorUnavailable:
+            trial = ForkedSession.start(server, TRIAL, self._own.sessions.add)
+            trial.begin(0, ())
+            report = observe(trial, server.hello)
+            trial.held.end()
+            while trial.fileno() >= 0:
+                wait_readable(trial.fileno(), time.monotonic() + 1.0)
+                trial.events()
+            admit(report, tier_named(self.min_tier))
+        except BaseException:
             server.close()
             raise
-        self._own.server = server
+        server.send({"t": "tried"})
+        self._own.server, self._own.tier = server, report["tier"]
         return server
+
+    @property
+    def tier(self) -> str:
+        """See `Executor.tier`."""
+        return self._own.tier
 
     def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> ForkedSession:
         """Start a session; returns at once. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
@@ -180,31 +205,16 @@ class ForkServer(Executor):
         return session
 
     def report(self) -> dict[str, str]:
-        """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""
+        """See `Executor.report`; takes some 20 ms, and a start where there is no lease."""
         with self.leased():
             server = self._own.server
             assert server is not None
-            limits = Limits(wall_s=20.0, memory_mb=256, disk_mb=4)
-            session = self.open(limits, seed=0)
+            session = ForkedSession.start(server, TRIAL, self._own.sessions.add)
+            session.begin(0, ())
             try:
-                return observe(session, server.hello, limits.disk_mb << 20, limits.memory_mb << 20)
+                return observe(session, server.hello)
             finally:
                 session.close()
-
-
-def refuse_if_weak(hello: dict[str, Any]) -> None:
-    """Raise `ExecutorUnavailable` where neither namespaces nor Landlock with seccomp hold sessions."""
-    if hello["namespaces"]:
-        return
-    lacks = []
-    if not hello["landlock"]:
-        lacks.append("Landlock (Linux 5.13 or later, with landlock among the kernel's lsm=)")
-    if hello["seccomp"]:
-        lacks.append(f"seccomp ({hello['seccomp']})")
-    if lacks:
-        raise ExecutorUnavailable(
-            f"no namespaces ({hello['why']}), and missing: {', '.join(lacks)}. {_ALLOW_NAMESPACES}"
-        )
 
 
 def shared(executor: Executor) -> Executor:

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from tir_gym.executors import jail
+from tir_gym.executors import cgroup, jail
 from tir_gym.executors.sweep import remove_tree
 
 ENVIRONMENT = {
@@ -38,6 +38,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
     with contextlib.suppress(OSError):
         jail.personality(jail.NO_RANDOM_ADDRESSES)
     config["whole_ids"] = whole_ids()
+    pool = cgroup.Pool(config["pool_memory"], config["pool_tasks"])
     try:
         if config["namespaces"]:
             _enter()
@@ -47,9 +48,12 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         child = os.fork()
     except OSError as error:
         _refuse(config["control"], f"cannot enter namespaces: {error}")
+        pool.remove()
         os._exit(1)
     if child == 0:
         os.close(host)
+        pool.join()
+        config["cgroup"] = pool.why
         _become_server(config, memory_fd)
     os.close(config["control"])
     server = os.pidfd_open(child)
@@ -63,6 +67,7 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         if not config["namespaces"]:
             _end_orphans()
         os.waitpid(child, 0)
+    pool.remove()
     if config["workdir"]:
         remove_tree(config["workdir"])
     os._exit(0)

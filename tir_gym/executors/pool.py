@@ -19,10 +19,15 @@ from typing import Any, ClassVar, Self
 from tir_gym.core.interfaces import Executor, Limits, ToolSignature
 from tir_gym.executors.cell import Cell
 from tir_gym.executors.process import wait_readable
-from tir_gym.executors.report import observe
+from tir_gym.executors.report import TRIAL, observe
 from tir_gym.executors.session import GuestSession, orders
+from tir_gym.executors.tiers import Tier, admit, tier_named
 
-_WEAK = {"addresses": "missing: they differ from run to run; use ForkServer for the same repr() of objects"}
+_KNOWN = {
+    "fixed_addresses": False,
+    "cgroup": "use ForkServer, or bound the whole host",
+    "weak": {"addresses": "missing: they differ from run to run; use ForkServer for the same repr() of objects"},
+}
 
 
 class _State:
@@ -35,6 +40,7 @@ class _State:
         self.undertaker: ThreadPoolExecutor | None = None
         self.engine: Any = None
         self.shape: Hashable = None
+        self.tier = ""
         self.spares: deque[Future[Cell]] = deque()
         self.sessions: weakref.WeakSet[GuestSession] = weakref.WeakSet()
         self.dropped: deque[Cell] = deque()
@@ -75,6 +81,7 @@ class _State:
         if self.engine is not None:
             self.engine.close()
             self.engine = None
+        self.tier = ""
 
     def forget(self) -> None:
         """After `os.fork`, in the child: what the parent started is not ours."""
@@ -93,15 +100,19 @@ class PooledExecutor(Executor):
     """The part that such executors share. Subclasses are frozen dataclasses, so equal, hashable and picklable.
 
     `open` takes a spare, or waits for a start where there is none; `spare` cells are kept ready for limits as last
-    asked for.
+    asked for. `min_tier`: the least at which code may run, as of `ForkServer`.
     """
 
     spare: int
+    min_tier: str
     why: ClassVar[str] = ""
     """Why there may be no namespaces, for the report."""
     namespaces: ClassVar[bool] = True
+    best: ClassVar[Tier] = Tier.A
+    """The tier that is claimed at most, whatever attacks show."""
 
     def __post_init__(self) -> None:
+        tier_named(self.min_tier)
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -134,20 +145,39 @@ class PooledExecutor(Executor):
             self.release()
 
     def acquire(self) -> Self:
-        """Take a lease; the first starts a session's process as a trial. Raises `ExecutorUnavailable`."""
+        """Take a lease; the first starts a session's process and attacks from it. Raises `ExecutorUnavailable`."""
         state = self._own
         with state.lock:
             if state.leases == 0:
                 state.engine = self._prepare()
                 state.begin()
                 try:
-                    self._stock(Limits(), 1)
-                    state.spares[0].result()
+                    self._try()
                 except BaseException:
                     state.stop()
                     raise
             state.leases += 1
         return self
+
+    def _try(self) -> None:
+        """See in a cell of its own what holds; then that cell is gone, and the first spare is on its way."""
+        state = self._own
+        if self.best is Tier.UNSAFE:
+            self._stock(Limits(), 1)
+            state.spares[0].result()
+            state.tier = Tier.UNSAFE.value
+            return
+        assert state.starter is not None
+        assert state.undertaker is not None
+        trial = state.starter.submit(self._start, TRIAL)
+        self._stock(Limits(), 1)
+        cell = trial.result()
+        session = self._furnish(cell, TRIAL, 0, ())
+        report = self._observe(session)
+        session.close()
+        admit(report, tier_named(self.min_tier), self.best)
+        state.undertaker.submit(int).result()
+        state.tier = report["tier"]
 
     def release(self) -> None:
         """Give a lease back; the last returns when every process, descriptor and directory is gone."""
@@ -171,7 +201,9 @@ class PooledExecutor(Executor):
 
     def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> GuestSession:
         """Start a session. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
-        cell = self._take(limits)
+        return self._furnish(self._take(limits), limits, seed, tools)
+
+    def _furnish(self, cell: Cell, limits: Limits, seed: int, tools: Sequence[ToolSignature]) -> GuestSession:
         session = GuestSession(cell.channel, cell, limits)
         self._own.sessions.add(session)
         session.tell({"t": "open", "limits": orders(limits)})
@@ -197,17 +229,23 @@ class PooledExecutor(Executor):
             state.bury(cell)
 
     def report(self) -> dict[str, str]:
-        """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session."""
+        """See `Executor.report`."""
         with self.leased():
-            limits = Limits(wall_s=20.0, memory_mb=256, disk_mb=4)
-            session = self.open(limits, seed=0)
+            session = self.open(TRIAL, seed=0)
             try:
-                known = {"why": self.why, "namespaces": self.namespaces, "fixed_addresses": False, "weak": _WEAK}
-                cell = session.held
-                assert isinstance(cell, Cell)
-                return observe(session, cell.hello | known, limits.disk_mb << 20, limits.memory_mb << 20)
+                return self._observe(session)
             finally:
                 session.close()
+
+    def _observe(self, session: GuestSession) -> dict[str, str]:
+        cell = session.held
+        assert isinstance(cell, Cell)
+        return observe(session, cell.hello | _KNOWN | {"why": self.why, "namespaces": self.namespaces}, self.best)
+
+    @property
+    def tier(self) -> str:
+        """See `Executor.tier`."""
+        return self._own.tier
 
 
 def _after_fork() -> None:

@@ -25,7 +25,20 @@ from tir_gym.executors.sweep import remove_tree
 START_S = 60.0
 """Seconds a fork server has to come up."""
 _HERE = Path(__file__).parent
-_PROGRAMS = ("sweep", "jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
+_PROGRAMS = (
+    "sweep",
+    "jail",
+    "cgroup",
+    "seccomp",
+    "sink",
+    "trace",
+    "guest",
+    "confine",
+    "launcher",
+    "procfs",
+    "births",
+    "server",
+)
 _NEEDS = {"sympy": ("mpmath",)}
 LOAD = """parent = types.ModuleType("tir_gym")
 package = parent.executors = types.ModuleType("tir_gym.executors")
@@ -112,9 +125,17 @@ class ServerProcess:
     """One running fork server. Thread-safe but for `close`."""
 
     def __init__(
-        self, preload: Sequence[str], packages: Sequence[str], namespaces: bool, execute: bool = False
+        self,
+        preload: Sequence[str],
+        packages: Sequence[str],
+        namespaces: bool,
+        execute: bool = False,
+        pool: tuple[int, int] = (0, 0),
     ) -> None:
-        """Start it and wait until it is confined (not until it is warm). Raises `ExecutorUnavailable`."""
+        """Start it and wait until it is confined. It warms up at the order "tried". Raises `ExecutorUnavailable`.
+
+        `pool`: bytes and tasks that all sessions together may take where cgroups can be made; 0: see `cgroup`.
+        """
         self.execute = execute
         self._lock = threading.Lock()
         self._waiting: deque[tuple[bytes, list[socket.socket]]] = deque()
@@ -126,6 +147,7 @@ class ServerProcess:
         self.control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             config = configuration(preload, packages, self._workdir, far.fileno(), execute)
+            config["pool_memory"], config["pool_tasks"] = pool
             memory = os.memfd_create("tir_gym")
             try:
                 os.pwrite(memory, json.dumps(config).encode(), 0)

@@ -114,8 +114,8 @@ class SandboxFusion(Executor):
         return RemoteSession(self, limits, seed)
 
     def report(self) -> dict[str, str]:
-        """One line: nothing can be observed of a server."""
-        return {"all": f"missing: not observed; code runs on {self.url}, which isolates it as it may"}
+        """One line: nothing can be observed of a server, so its tier is "unsafe"."""
+        return {"tier": "unsafe", "all": f"missing: not observed; code runs on {self.url}, which isolates it as it may"}
 
     def post(self, asked: dict[str, Any], until: float) -> dict[str, Any]:
         """The server's answer. Raises `OSError`, `ValueError` or `HTTPException` after the last attempt."""

@@ -62,15 +62,19 @@ class Server:
         self.nursery.setblocking(False)
         self.watch(self.nursery.fileno(), self._gates)
 
+    def measure(self) -> None:
+        """Read how large this process is."""
+        size = os.pread(self.config["statm"], 200, 0).split()[0]
+        self.jail.size = int(size) * os.sysconf("SC_PAGESIZE")
+
     def warm(self) -> None:
-        """Import and exercise what sessions will use, then read how large this process is."""
+        """Import and exercise what sessions will use."""
         for name in self.config["preload"]:
             importlib.import_module(name)
             exec(WARM.get(name, ""), {})  # noqa: S102 - our own text
         if self.jail.programs:
             importlib.import_module("subprocess")
-        size = os.pread(self.config["statm"], 200, 0).split()[0]
-        self.jail.size = int(size) * os.sysconf("SC_PAGESIZE")
+        self.measure()
         os.close(self.config["statm"])
         for path in self.config["search"]:
             sys.path.remove(path)
@@ -123,6 +127,9 @@ class Server:
                     fds.frombytes(content)
             message = json.loads(data)
             self.births.drain()
+            if message["t"] == "tried":
+                self.running = False
+                return
             if message["t"] == "open":
                 self._open(message, socket.socket(fileno=fds[0]))
             elif message["t"] == "fork":
@@ -333,12 +340,19 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         "seccomp": server.jail.no_filter,
         "namespaces": config["namespaces"],
         "programs": config["execute"],
+        "cgroup": config["cgroup"],
     }
     hello["fixed_addresses"] = bool(jail.personality(0xFFFFFFFF) & jail.NO_RANDOM_ADDRESSES)
     server.control.send(json.dumps(hello).encode())
-    server.warm()
+    server.measure()
     for name in [n for n in sys.modules if n == "tir_gym" or n.startswith("tir_gym.")]:
         del sys.modules[name]
+    twin = os.fork()  # runs the session that the host attacks from, and leaves no trace in what others are forked from
+    if twin:
+        os.waitpid(twin, 0)
+        server.warm()
+    else:
+        jail.die_with_parent()
     limits = server.run()
     del server, config
     guest.run(limits)

@@ -10,10 +10,9 @@ from tir_gym.executors.cell import BOOT, Process, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT
 from tir_gym.executors.pool import PooledExecutor
 from tir_gym.executors.process import configuration
+from tir_gym.executors.tiers import Tier, UnsafeExecutorWarning
 
-
-class UnsafeExecutorWarning(UserWarning):
-    """Code runs with this process's own rights."""
+__all__ = ["UnsafeExecutorWarning", "UnsafeSubprocess"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,8 @@ class UnsafeSubprocess(PooledExecutor):
 
     preload: tuple[str, ...] = ()
     spare: int = 1
+    min_tier = "unsafe"
+    best: ClassVar[Tier] = Tier.UNSAFE
     namespaces: ClassVar[bool] = False
     why: ClassVar[str] = "UnsafeSubprocess isolates nothing; use ForkServer"
 
