@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -11,19 +12,22 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
+from tir_gym.executors.durable import DurableSession
 from tir_gym.executors.forked import ForkedSession
 from tir_gym.executors.process import NoNamespacesError, ServerProcess
 from tir_gym.executors.report import observe
+from tir_gym.executors.roster import Roster
 
 
 class _State:
     """What a `ForkServer` has in this process: leases, the server, open sessions."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, live: int) -> None:
+        self.roster = Roster(live)
+        self.lock = self.roster.lock
         self.leases = 0
         self.server: ServerProcess | None = None
-        self.sessions: weakref.WeakSet[ForkedSession] = weakref.WeakSet()
+        self.sessions: weakref.WeakSet[DurableSession | ForkedSession] = weakref.WeakSet()
         self.spares: deque[ForkedSession] = deque()
         self.shape: Limits | None = None
         _STATES.add(self)
@@ -63,7 +67,7 @@ class _State:
             session.forget()
         if self.server is not None:
             self.server.forget()
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self.roster.bound)  # type: ignore[misc]
 
 
 _STATES: "weakref.WeakSet[_State]" = weakref.WeakSet()
@@ -78,7 +82,9 @@ class ForkServer(Executor):
     `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
     Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
     container that allows none (weaker; for tests of that tier). `spare`: how many sessions of the limits last asked for
-    are kept ready, so that opening one costs no start.
+    are kept ready, so that opening one costs no start. `live`: about how many sessions have a process at once (0: each
+    has one); the others, used less recently, come back by replay of what was asked of them, see `executors.durable`. A
+    session that was idle when the server died comes back in the same way.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -90,14 +96,17 @@ class ForkServer(Executor):
     packages: tuple[str, ...] = ()
     namespaces: bool = True
     spare: int = 4
+    live: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.spare, bool) or not isinstance(self.spare, int) or self.spare < 0:
-            raise ValueError(f"spare={self.spare!r} must be a whole number, 0 or more")
-        object.__setattr__(self, "_state", _State())
+        for name in ("spare", "live"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}={value!r} must be a whole number, 0 or more")
+        object.__setattr__(self, "_state", _State(self.live))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForkServer, (self.preload, self.packages, self.namespaces, self.spare)
+        return ForkServer, (self.preload, self.packages, self.namespaces, self.spare, self.live)
 
     @property
     def _own(self) -> _State:
@@ -148,21 +157,31 @@ class ForkServer(Executor):
         self._own.server = server
         return server
 
-    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> ForkedSession:
+    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> DurableSession:
         """Start a session; returns at once. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
+        fresh = functools.partial(self._fresh, limits, seed, tuple(tools))
         state = self._own
         with state.lock:
-            if state.leases == 0:
-                raise RuntimeError("open() without a lease; call acquire() first")
-            server = state.server
-            if server is None or not server.alive():
-                state.drop_spares()
-                if server is not None:
-                    server.close()
-                server = self._start()
-            session = state.take(server, limits, self.spare)
+            self._serving()
+            return DurableSession(fresh, limits, state.roster, state.sessions.add).start()
+
+    def _fresh(self, limits: Limits, seed: int, tools: Sequence[ToolSignature]) -> ForkedSession:
+        with self._own.lock:
+            session = self._own.take(self._serving(), limits, self.spare)
         session.begin(seed, tools)
         return session
+
+    def _serving(self) -> ServerProcess:
+        """The server, started anew where it has died."""
+        state = self._own
+        if state.leases == 0:
+            raise RuntimeError("open() without a lease; call acquire() first")
+        if state.server is None or not state.server.alive():
+            state.drop_spares()
+            if state.server is not None:
+                state.server.close()
+            state.server = self._start()
+        return state.server
 
     def report(self) -> dict[str, str]:
         """Each layer -> "enforced" or "missing: why, mend", from attacks run in a real session (about a second)."""

@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tir_gym.core.interfaces import Done, RunStatus
+from tir_gym.core.interfaces import Done, RunStatus, Session
 from tir_gym.executors.process import wait_readable
-from tir_gym.executors.session import GuestSession
 
 _CANARY = "canary-7f3a"
 _ATTACKS = """
@@ -79,7 +78,7 @@ print(json.dumps({
 """
 
 
-def run(session: GuestSession, code: str, seconds: float) -> Done:
+def run(session: Session, code: str, seconds: float) -> Done:
     """Run `code` and wait for its end."""
     session.submit(code, seconds)
     until = time.monotonic() + seconds + 90
@@ -93,7 +92,7 @@ def run(session: GuestSession, code: str, seconds: float) -> Done:
     return Done(0, RunStatus.EXECUTOR_ERROR, error="no end in time", state_lost=True)
 
 
-def observe(session: GuestSession, hello: dict[str, Any], disk: int, memory: int) -> dict[str, str]:
+def observe(session: Session, hello: dict[str, Any], disk: int, memory: int) -> dict[str, str]:
     """Run the attacks in `session`; each layer -> "enforced" or "missing: why, mend"."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
         Path(folder).chmod(0o755)
