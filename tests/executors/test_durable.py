@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tir_gym
-from tests.executors.conftest import LIMITS, PATIENCE, Tool, all_end, descendants, finish, run, until_event
+from tests.executors.conftest import LIMITS, PATIENCE, Tool, all_end, children, descendants, finish, run, until_event
 from tests.play import as_bytes
 from tir_gym.core.interfaces import Done, ForkError, HostCall, RunStatus
 from tir_gym.executors.durable import LOG_SIZE, DurableSession
@@ -410,15 +411,16 @@ def test_each_use_brings_a_session_back(use: str) -> None:
 
 def test_a_server_that_dies_during_the_replay_ends_the_session() -> None:
     with ForkServer(()).leased() as executor:
-        opened = executor.open(LIMITS, 0)
-        opened.submit("tool = 1", 20.0)
-        finish(opened)
+        opened, server = executor.open(LIMITS, 0), executor._own.server
+        assert server is not None
+        run(opened, "x = 1")
         assert opened.evict()
-        opened.submit("tool", 20.0)
+        os.kill(children(server.process.pid)[0], signal.SIGSTOP)
+        opened.submit("x", 20.0)
         kill_server(executor)
         done = finish(opened)
-        assert (done.status is RunStatus.OK) == (done.value == "1")
-        assert done.status in (RunStatus.OK, RunStatus.EXECUTOR_ERROR)
+        assert (done.status, done.state_lost, done.submission) == (RunStatus.EXECUTOR_ERROR, True, 2)
+        assert "could not be restored: submission 1" in done.error
 
 
 # --- a bound on live sessions -----------------------------------------------------------------------------------------
@@ -480,6 +482,19 @@ def test_copies_beyond_the_bound_have_no_process_until_they_run(narrow: ForkServ
     for number, copy in enumerate(copies):
         run(copy, f"x.append({number})")
     assert [run(copy, "x[1]").value for copy in copies[::9]] == [str(n) for n in range(0, 64, 9)]
+
+
+def test_threads_share_the_places(narrow: ForkServer) -> None:
+    def work(thread: int) -> list[str]:
+        sessions = [narrow.open(LIMITS, n) for n in range(LIVE // 2)]
+        for value in range(6):
+            for number, session in enumerate(sessions):
+                run(session, f"x = {thread}, {number}, {value}" if value % 2 else "x = None")
+        return [run(session, "x").value for session in sessions]
+
+    with ThreadPoolExecutor(4) as threads:
+        for thread, values in enumerate(threads.map(work, range(4))):
+            assert values == [str((thread, number, 5)) for number in range(LIVE // 2)]
 
 
 def test_a_bound_is_a_whole_number() -> None:
