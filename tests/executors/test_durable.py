@@ -549,18 +549,20 @@ def test_dropped_sessions_take_no_place() -> None:
 
 
 def test_a_forked_host_has_nothing_of_its_parents(narrow: ForkServer) -> None:
-    live, evicted = narrow.open(LIMITS, 0), narrow.open(LIMITS, 0)
-    for session in (live, evicted):
+    live, evicted, restored = (narrow.open(LIMITS, 0) for _ in range(3))
+    for session in (live, evicted, restored):
         run(session, "x = 1")
     assert evicted.evict()
+    assert restored.evict()
+    restored.submit("x", 20.0)
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         result = b"failed"
         try:
             told = []
-            for session in (live, evicted):
-                assert session.fileno() == -1
+            for session in (live, evicted, restored):
+                assert (session.fileno(), session.events()) == (-1, [])
                 try:
                     session.submit("x", 1.0)
                 except RuntimeError as error:
@@ -573,8 +575,9 @@ def test_a_forked_host_has_nothing_of_its_parents(narrow: ForkServer) -> None:
             os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
-        assert pipe.read() == b"[True, True] 42"
+        assert pipe.read() == b"[True, True, True] 42"
     os.waitpid(pid, 0)
+    assert finish(restored).value == "1"
     assert [run(session, "x").value for session in (live, evicted)] == ["1", "1"]
 
 

@@ -463,6 +463,7 @@ class DurableSession(Session):
         """In a process forked from the owner: let go of the session without ending it."""
         self._lost = "it belongs to the process this one was forked from"
         self._real = self._ready = self._steps = self._log = None
+        self._running = False
 
     def fileno(self) -> int:
         """Readable when there is something to tell; -1 while there is no interpreter, and once the session is over."""
