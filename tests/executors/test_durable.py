@@ -28,7 +28,7 @@ DIFFERS = "open('/d' + 'ev/urandom', 'rb').read(8).hex()"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ForkServer]:
-    with ForkServer(("numpy",)).leased() as executor:
+    with ForkServer(("numpy",), spare=0).leased() as executor:
         yield executor
 
 
@@ -41,7 +41,7 @@ def durable(server: ForkServer) -> Iterator[DurableSession]:
 
 @pytest.fixture
 def narrow() -> Iterator[ForkServer]:
-    with ForkServer((), live=LIVE).leased() as executor:
+    with ForkServer((), spare=0, live=LIVE).leased() as executor:
         yield executor
 
 
@@ -301,6 +301,19 @@ def test_copies_of_an_evicted_session(durable: DurableSession) -> None:
     assert len({run(one, "random.random()").value for one in (durable, *copies)}) == 1
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_a_copy_with_a_seed_of_its_own_comes_back_with_it(durable: DurableSession, live: bool) -> None:
+    run(durable, "import random, numpy\ndraw = lambda: (random.random(), float(numpy.random.rand()))\nfirst = draw()")
+    twins = [durable.fork(5), durable.fork(5)]
+    if not live:
+        assert durable.evict()
+        twins[1] = durable.fork(5)
+    drawn = [run(twin, "draw()").value for twin in (*twins, durable)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert twins[0].evict()
+    assert run(twins[0], "first, draw()").value == run(twins[1], "first, draw()").value
+
+
 def test_64_copies_share_one_log(server: ForkServer) -> None:
     opened = server.open(LIMITS, 0)
     for n in range(5):
@@ -448,7 +461,7 @@ def test_all_at_once_wait_for_their_turn(narrow: ForkServer) -> None:
 
 def test_who_waits_for_nobody_goes_over_the_bound() -> None:
     quick = LIMITS.__class__(wall_s=0.2, grace_s=0.2)
-    with ForkServer((), live=1).leased() as executor:
+    with ForkServer((), spare=0, live=1).leased() as executor:
         one, two = executor.open(quick, 0), executor.open(quick, 0)
         one.submit("1", 10.0)
         assert run(two, "2").value == "2"  # though nobody has taken in what the first had to say
@@ -456,7 +469,7 @@ def test_who_waits_for_nobody_goes_over_the_bound() -> None:
 
 
 def test_sessions_that_must_stay_take_nobodys_place() -> None:
-    with ForkServer((), live=1).leased() as executor:
+    with ForkServer((), spare=0, live=1).leased() as executor:
         stuck = [executor.open(LIMITS, n) for n in range(3)]
         for session in stuck:
             run(session, "import time; x = 1")
@@ -500,7 +513,7 @@ def test_threads_share_the_places(narrow: ForkServer) -> None:
 def test_a_bound_is_a_whole_number() -> None:
     for live in (-1, 1.5):
         with pytest.raises(ValueError, match="live="):
-            ForkServer((), live=live)  # type: ignore[arg-type]
+            ForkServer((), spare=0, live=live)  # type: ignore[arg-type]
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -509,7 +522,7 @@ def test_nothing_is_left_behind() -> None:
         return sorted(path.name for path in Path("/proc/self/fd").iterdir())
 
     before, processes = descriptors(), set(descendants(os.getpid()))
-    executor = ForkServer((), live=3).acquire()
+    executor = ForkServer((), spare=0, live=3).acquire()
     sessions = [executor.open(LIMITS, n) for n in range(10)]
     for session in sessions:
         run(session, "x = 1")
@@ -535,7 +548,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_dropped_sessions_take_no_place() -> None:
-    with ForkServer((), live=2).leased() as executor:
+    with ForkServer((), spare=0, live=2).leased() as executor:
         for n in range(6):
             run(executor.open(LIMITS, n), "1")
         busy = executor.open(LIMITS, 0)
@@ -597,7 +610,7 @@ def test_more_environments_than_live_sessions_play_the_same() -> None:
     ]
     played, transcripts = [], []
     for live in (0, 3):
-        vector = tir_gym.make_vec("tir/MathCode-v0", 12, executor=ForkServer((), live=live))
+        vector = tir_gym.make_vec("tir/MathCode-v0", 12, executor=ForkServer((), spare=0, live=live))
         turns: list[object] = [vector.reset(seed=5)]
         turns.extend(vector.step(batch) for batch in texts[:-1])
         transcripts.append([list(slot.episode.transcript) for slot in vector.slots if slot.episode])

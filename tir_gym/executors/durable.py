@@ -34,7 +34,7 @@ LOG_SIZE = 1 << 18
 """Characters of code and tool answers and bytes of files that a log may hold; beyond, it is given up."""
 PATIENCE = 3.0
 """Times its first deadline that replayed code has: the machine may be busier now."""
-_ENTRY = 200
+_OVERHEAD = 200
 _CLOCKS = "time|timeit|datetime|threading|concurrent|asyncio|uuid|sqlite3|ssl"
 _UNSTEADY = re.compile(rf"\b(?:import|from) {{1,4}}(?:{_CLOCKS})\b|\b(?:{_CLOCKS})\.[a-z]|__import__|/dev/")
 """Code that may well say something else the next time."""
@@ -56,7 +56,7 @@ class _Call(NamedTuple):
 class _Run:
     """A submission of the log. Entries point back to the one before, so that copies share what they have in common."""
 
-    before: "_Run | _Put | None"
+    before: "_Entry | None"
     size: int
     code: str
     deadline: float
@@ -69,13 +69,23 @@ class _Run:
 class _Put:
     """A file put into the working directory."""
 
-    before: "_Run | _Put | None"
+    before: "_Entry | None"
     size: int
     path: str
     data: bytes
     failed: bool
 
 
+@dataclass(slots=True, eq=False, repr=False)
+class _Seed:
+    """The new seed of a copy's random generators."""
+
+    before: "_Entry | None"
+    size: int
+    seed: int
+
+
+_Entry = _Run | _Put | _Seed
 Events = list[Stdout | HostCall | Done]
 
 
@@ -106,7 +116,7 @@ class DurableSession(Session):
         self._real: ForkedSession | None = None
         self._ready: ForkedSession | None = None
         """The same, where no replay is going on."""
-        self._log: _Run | _Put | None = None
+        self._log: _Entry | None = None
         self._unique = ""
         self.stays = False
         """True once the session is known never to be evicted: it does not count for the bound."""
@@ -116,7 +126,7 @@ class DurableSession(Session):
         self._calls: list[_Call] = []
         self._call: tuple[int, int] | None = None
         self._events: Events = []
-        self._steps: deque[_Run | _Put] | None = None
+        self._steps: deque[_Entry] | None = None
         self._pieces: Iterator[dict[str, Any]] = iter(())
         self._since: float | None = None
         self._until = 0.0
@@ -194,9 +204,9 @@ class DurableSession(Session):
         if done.status is not RunStatus.OK and done.status is not RunStatus.EXCEPTION:
             self._give_up_log(f"submission {done.submission} ended as {done.status}")
         elif not self._unique:
-            size = len(self._code) + _ENTRY
+            size = len(self._code) + _OVERHEAD
             if self._calls:
-                size += sum(len(call.value) + len(call.error) + _ENTRY for call in self._calls)
+                size += sum(len(call.value) + len(call.error) + _OVERHEAD for call in self._calls)
             calls = tuple(self._calls)
             self._keep(_Run(self._log, size, self._code, self._deadline, calls, done.status, _said(done)))
         if self._roster.bound:
@@ -253,7 +263,7 @@ class DurableSession(Session):
         self._call = None
 
     # --- the log -------------------------------------------------------------------------------------------------
-    def _keep(self, entry: _Run | _Put) -> None:
+    def _keep(self, entry: _Entry) -> None:
         if entry.before is not None:
             entry.size += entry.before.size
         self._log = entry
@@ -264,7 +274,7 @@ class DurableSession(Session):
         self._unique, self._log, self.stays = self._unique or why, None, True
         self._roster.leave(self)
 
-    def _history(self) -> Iterator[_Run | _Put]:
+    def _history(self) -> Iterator[_Entry]:
         """The log, the latest first."""
         entry = self._log
         while entry is not None:
@@ -316,11 +326,14 @@ class DurableSession(Session):
 
     def _next_step(self, real: ForkedSession) -> None:
         """Hand the interpreter what comes next: an entry of the log or, after the last, the submission."""
+        while self._steps and isinstance(first := self._steps[0], _Seed):
+            real.tell({"t": "begin", "seed": first.seed, "tools": []})
+            self._steps.popleft()
         step = self._steps[0] if self._steps else None
         if isinstance(step, _Run):
             real.submit(step.code, PATIENCE * step.deadline)
             self._calls = list(step.calls)
-        elif step is not None:
+        elif isinstance(step, _Put):
             self._until = time.monotonic() + PATIENCE * self._limits.wall_s + START_S
             self._pieces = pieces(step.path, step.data)
             real.request(next(self._pieces))
@@ -338,6 +351,7 @@ class DurableSession(Session):
         if isinstance(step, _Put):
             ended = self._step_put(real, step)
         else:
+            assert isinstance(step, _Run)
             ended = any(self._step_run(real, step, event) for event in found)
         if ended:
             self._steps.popleft()
@@ -403,7 +417,7 @@ class DurableSession(Session):
             failed = False
         finally:
             if not self._unique and real.fileno() >= 0:
-                self._keep(_Put(self._log, len(data) + _ENTRY, path, data, failed))
+                self._keep(_Put(self._log, len(data) + _OVERHEAD, path, data, failed))
             self._rest()
 
     def get(self, path: str) -> bytes:
@@ -415,7 +429,7 @@ class DurableSession(Session):
         finally:
             self._rest()
 
-    def fork(self) -> "DurableSession":
+    def fork(self, seed: int | None = None) -> "DurableSession":
         """A copy that goes on independently: a live one, or one by replay where there is no interpreter to copy.
 
         So it is, too, where the executor has no room for one more. Raises `ForkError`. See `Session.fork`.
@@ -425,18 +439,20 @@ class DurableSession(Session):
         except RuntimeError as error:
             raise ForkError(str(error)) from None
         try:
-            copied = self._copied()
+            copied = self._copied(seed)
         finally:
             self._rest()
         twin = DurableSession(self._fresh, self._limits, self._roster, self._register)
         twin._log, twin._unique, twin._turn = self._log, self._unique, self._turn
+        if seed is not None and not twin._unique:
+            twin._keep(_Seed(twin._log, _OVERHEAD, seed))
         if copied is not None:
             self._roster.place(twin, None)
             twin._real = twin._ready = copied
             twin._rest()
         return twin
 
-    def _copied(self) -> ForkedSession | None:
+    def _copied(self, seed: int | None) -> ForkedSession | None:
         """A live copy of the interpreter, None where a replay is to take its place. Raises `ForkError`."""
         if self._real is None:
             return None
@@ -445,7 +461,7 @@ class DurableSession(Session):
         if replayable and (self._real.spared or not (self._roster.room() or self._names(_UNSTEADY))):
             return None
         try:
-            return self._real.fork()
+            return self._real.fork(seed)
         except ForkError:
             if replayable and self._real.spared:
                 return None
