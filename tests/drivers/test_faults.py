@@ -1,5 +1,6 @@
-"""When the fork server dies, the episodes that need it are invalid, the others and the next ones are not."""
+"""When the fork server dies, the episodes whose code was running are invalid; the others go on, and so do the next."""
 
+import contextlib
 import math
 import os
 import signal
@@ -7,9 +8,11 @@ import signal
 import pytest
 
 import tir_gym
-from tests.play import make
+from tests.play import as_bytes, make
 from tests.processes import descendants, wait_until_gone
 from tir_gym.core.interfaces import ForkError
+from tir_gym.drivers.intake import to_action
+from tir_gym.drivers.slot import wait
 from tir_gym.executors import ForkServer
 
 CALL = '<call name="python"><arg name="code">x = 1</arg></call>'
@@ -19,22 +22,37 @@ LOOK = '<call name="python"><arg name="code">x + 1</arg></call>'
 def kill_all(pids):
     for number in (signal.SIGSTOP, signal.SIGKILL):  # none lives to see and tell how another died
         for pid in pids:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it went with another
+                os.kill(pid, number)
     wait_until_gone(pids)
 
 
-def test_one_environment_goes_on_with_the_next_episode():
+STEP = '<call name="python"><arg name="code">x += 1; x</arg></call>'
+HANG = '<call name="python"><arg name="code">while True: pass</arg></call>'
+
+
+def begin(slot, text):
+    slot.begin_step(to_action(slot.setting, text))
+
+
+def end(*slots):
+    while busy := [slot for slot in slots if slot.busy]:
+        wait(busy)
+    return [slot.result() for slot in slots]
+
+
+def test_an_environment_whose_code_was_running_goes_on_with_the_next_episode():
     before = descendants()
-    executor = ForkServer(preload=())
-    env = make("tir/MathCode-v0", executor=executor)
+    env = make("tir/MathCode-v0", executor=ForkServer(preload=()))
     env.reset(seed=0)
     env.step(CALL)
+    begin(env._slot, HANG)
     kill_all(descendants() - before)
-    _, reward, terminated, truncated, info = env.step(LOOK)
-    assert math.isnan(reward)
-    assert (terminated, truncated) == (False, True)
-    assert (info["outcome"], info["valid"]) == ("env_error", False)
-    assert info["failure"]
+    [result] = end(env._slot)
+    assert math.isnan(result.reward)
+    assert (result.terminated, result.truncated) == (False, True)
+    assert (result.info["outcome"], result.info["valid"]) == ("env_error", False)
+    assert result.info["failure"]
     env.reset(seed=1)
     env.step(CALL)
     assert "2" in env.step(LOOK)[0]
@@ -42,29 +60,60 @@ def test_one_environment_goes_on_with_the_next_episode():
     wait_until_gone(descendants() - before)
 
 
-def test_a_batch_loses_only_the_episodes_that_were_using_it():
+def test_an_environment_between_two_calls_goes_on_as_if_nothing_had_happened():
     before = descendants()
-    executor = ForkServer(preload=())
-    vector = tir_gym.make_vec("tir/MathCode-v0", 4, executor=executor)
+    played = []
+    for kill in (False, True):
+        env = make("tir/MathCode-v0", executor=ForkServer(preload=()))
+        turns = [env.reset(seed=0), env.step(CALL), env.step(STEP)]
+        if kill:
+            kill_all(descendants() - before)
+        turns += [env.step(STEP), env.step("<answer>0</answer>")]
+        played.append(as_bytes(turns))
+        env.close()
+    assert "3" in turns[3][0]
+    assert played[0] == played[1]
+    wait_until_gone(descendants() - before)
+
+
+def test_a_batch_loses_only_the_episodes_whose_code_was_running():
+    before = descendants()
+    vector = tir_gym.make_vec("tir/MathCode-v0", 4, executor=ForkServer(preload=()))
     vector.reset(seed=0)
-    vector.step([CALL, CALL, "<think>not yet</think>", "<think>not yet</think>"])
+    vector.step([CALL, CALL, CALL, "<think>not yet</think>"])
+    begin(vector.slots[0], HANG)
     kill_all(descendants() - before)
-    _, rewards, terminations, truncations, infos = vector.step([LOOK, CALL, CALL, "<answer>0</answer>"])
-    assert [math.isnan(reward) for reward in rewards] == [True, True, False, False]
-    assert terminations.tolist() == [False, False, False, True]
-    assert truncations.tolist() == [True, True, False, False]
-    assert infos["final_info"]["outcome"][0] == infos["final_info"]["outcome"][1] == "env_error"
-    observations, *_ = vector.step([CALL, CALL, LOOK, CALL])
-    assert "2" in observations[2]
+    begin(vector.slots[1], STEP)
+    begin(vector.slots[2], "<answer>0</answer>")
+    begin(vector.slots[3], CALL)
+    results = end(*vector.slots)
+    assert [result.info["outcome"] for result in results] == ["env_error", "", "failed", ""]
+    assert [math.isnan(result.reward) for result in results] == [True, False, False, False]
+    assert "2" in results[1].observation
     vector.close()
     wait_until_gone(descendants() - before)
 
 
-def test_a_fork_of_a_dead_session_fails_and_leaves_nothing():
+def test_a_fork_of_an_episode_that_lost_its_server_goes_on_alone():
     before = descendants()
     env = make("tir/MathCode-v0", executor=ForkServer(preload=()))
     env.reset(seed=0)
     env.step(CALL)
+    kill_all(descendants() - before)
+    [copy] = tir_gym.fork(env)
+    assert "2" in env.step(STEP)[0]
+    assert "3" in env.step(STEP)[0]
+    assert "2" in copy.step(STEP)[0]
+    env.close()
+    copy.close()
+    wait_until_gone(descendants() - before)
+
+
+def test_a_fork_of_a_session_that_cannot_be_replayed_fails_and_leaves_nothing():
+    before = descendants()
+    env = make("tir/MathCode-v0", executor=ForkServer(preload=()), call_timeout_s=0.2)
+    env.reset(seed=0)
+    env.step(HANG)
     kill_all(descendants() - before)
     with pytest.raises(ForkError, match="session"):
         tir_gym.fork(env)

@@ -176,7 +176,10 @@ class Session(ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """A descriptor that is readable when `events` has something to tell; -1 once closed or lost."""
+        """A descriptor that is readable when `events` has something to tell; -1 once closed or lost.
+
+        It may be another one after a `submit` or `events`, and -1 while only `wakeup` tells when to look.
+        """
 
 
 class ForkError(RuntimeError):

@@ -55,6 +55,8 @@ class ForkedSession(GuestSession):
         self._socket, self._far = socket.socketpair()
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self.at_home = bool(server.hello["namespaces"])
+        """True where the working directory has the path that every session has which is no copy."""
         super().__init__(self._socket, self._child, limits)
         register(self)
 
@@ -93,6 +95,7 @@ class ForkedSession(GuestSession):
             raise ForkError("a session that may start programs cannot be copied live; replay the episode instead")
         child = ForkedSession(self._server, self._limits, self._register)
         child._tools, child._turn, child._calls, child._born = self._tools, self._turn, self._calls, False
+        child.at_home = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with child._far, ours, theirs:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -12,21 +13,24 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
+from tir_gym.executors.durable import DurableSession
 from tir_gym.executors.forked import ForkedSession
 from tir_gym.executors.process import NoNamespacesError, ServerProcess, wait_readable
 from tir_gym.executors.report import TRIAL, observe
+from tir_gym.executors.roster import Roster
 from tir_gym.executors.tiers import admit, tier_named
 
 
 class _State:
     """What a `ForkServer` has in this process: leases, the server, open sessions."""
 
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, live: int) -> None:
+        self.roster = Roster(live)
+        self.lock = self.roster.lock
         self.leases = 0
         self.server: ServerProcess | None = None
         self.tier = ""
-        self.sessions: weakref.WeakSet[ForkedSession] = weakref.WeakSet()
+        self.sessions: weakref.WeakSet[DurableSession | ForkedSession] = weakref.WeakSet()
         self.spares: deque[ForkedSession] = deque()
         self.shape: Limits | None = None
         _STATES.add(self)
@@ -67,7 +71,7 @@ class _State:
             session.forget()
         if self.server is not None:
             self.server.forget()
-        self.__init__()  # type: ignore[misc]
+        self.__init__(self.roster.bound)  # type: ignore[misc]
 
 
 _ALLOW_NAMESPACES = (
@@ -87,10 +91,12 @@ class ForkServer(Executor):
     Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
     container that allows none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the
     machine's /usr/bin, bash among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many
-    sessions of the limits last asked for are kept ready, so that opening one costs no start. `min_tier`: the least of
-    "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in a session of its own at
-    each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where cgroups can be made; 0 is half
-    of what the host has.
+    sessions of the limits last asked for are kept ready, so that opening one costs no start. `live`: about how many
+    sessions have a process at once (0: each has one); the others, used less recently, come back by replay of what was
+    asked of them, see `executors.durable`. A session that was idle when the server died comes back in the same way.
+    `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in a
+    session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where cgroups
+    can be made; 0 is half of what the host has.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -103,15 +109,18 @@ class ForkServer(Executor):
     namespaces: bool = True
     programs: bool = False
     spare: int = 4
+    live: int = 0
     min_tier: str = "B"
     pool_memory_mb: int = 0
     pool_tasks: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.spare, bool) or not isinstance(self.spare, int) or self.spare < 0:
-            raise ValueError(f"spare={self.spare!r} must be a whole number, 0 or more")
+        for name in ("spare", "live", "pool_memory_mb", "pool_tasks"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}={value!r} must be a whole number, 0 or more")
         tier_named(self.min_tier)
-        object.__setattr__(self, "_state", _State())
+        object.__setattr__(self, "_state", _State(self.live))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ForkServer, tuple(getattr(self, field.name) for field in fields(self))
@@ -188,21 +197,31 @@ class ForkServer(Executor):
         """See `Executor.tier`."""
         return self._own.tier
 
-    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> ForkedSession:
+    def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> DurableSession:
         """Start a session; returns at once. Raises `ExecutorUnavailable`, or `RuntimeError` without a lease."""
+        fresh = functools.partial(self._fresh, limits, seed, tuple(tools))
         state = self._own
         with state.lock:
-            if state.leases == 0:
-                raise RuntimeError("open() without a lease; call acquire() first")
-            server = state.server
-            if server is None or not server.alive():
-                state.drop_spares()
-                if server is not None:
-                    server.close()
-                server = self._start()
-            session = state.take(server, limits, self.spare)
+            self._serving()
+            return DurableSession(fresh, limits, state.roster, state.sessions.add).start()
+
+    def _fresh(self, limits: Limits, seed: int, tools: Sequence[ToolSignature]) -> ForkedSession:
+        with self._own.lock:
+            session = self._own.take(self._serving(), limits, self.spare)
         session.begin(seed, tools)
         return session
+
+    def _serving(self) -> ServerProcess:
+        """The server, started anew where it has died."""
+        state = self._own
+        if state.leases == 0:
+            raise RuntimeError("open() without a lease; call acquire() first")
+        if state.server is None or not state.server.alive():
+            state.drop_spares()
+            if state.server is not None:
+                state.server.close()
+            state.server = self._start()
+        return state.server
 
     def report(self) -> dict[str, str]:
         """See `Executor.report`; takes some 20 ms, and a start where there is no lease."""

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from tir_gym.core.interfaces import (
@@ -89,6 +89,12 @@ def orders(limits: Limits) -> dict[str, int]:
     }
 
 
+def pieces(path: str, data: bytes) -> Iterator[dict[str, Any]]:
+    """The requests that write a file: `path` in normal form, `data` in pieces that fit a frame."""
+    for at in range(0, max(1, len(data)), CHUNK):
+        yield {"t": "put", "path": path, "at": at, "data": base64.b64encode(data[at : at + CHUNK]).decode()}
+
+
 class GuestSession(Session):
     """One interpreter at the other end of a channel, as `Executor.open` returns it. Not thread-safe.
 
@@ -108,6 +114,8 @@ class GuestSession(Session):
         self._born = True
         self._failed = False
         self._lost = ""
+        self.spared = False
+        """True once what ran the session has ended while none of the session's code ran: it may be replayed."""
         self._end_status: RunStatus | None = None
         self._turn, self._token, self._running = 0, "", False
         self._start_by = time.monotonic() + START_S
@@ -223,9 +231,8 @@ class GuestSession(Session):
     def put(self, path: str, data: bytes) -> None:
         """Write a file of the working directory. Raises `ValueError` for another path, `OSError` if it does not fit."""
         path = relative_path(path)
-        for at in range(0, max(1, len(data)), CHUNK):
-            piece = base64.b64encode(data[at : at + CHUNK]).decode()
-            reply = self._ask({"t": "put", "path": path, "at": at, "data": piece}, FILE)
+        for piece in pieces(path, data):
+            reply = self._ask(piece, FILE)
             if reply["error"]:
                 raise OSError(f"{path}: {clean(reply['error'], 200)}")
 
@@ -255,9 +262,14 @@ class GuestSession(Session):
 
     def _ask(self, message: dict[str, Any], shape: Mapping[str, type]) -> Any:
         """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
+        self.request(message)
+        return self._reply(message["t"], shape, self._patience(self._limits.wall_s))
+
+    def request(self, message: dict[str, Any]) -> None:
+        """Send a request to the idle guest. Raises `RuntimeError`."""
         self._must_be_idle()
         self._out += self._request(message)
-        return self._reply(message["t"], shape, self._patience(self._limits.wall_s))
+        self._flush()
 
     def _request(self, message: dict[str, Any]) -> bytes:
         self._token = os.urandom(8).hex()
@@ -275,8 +287,14 @@ class GuestSession(Session):
             pause = time.monotonic() + 0.002 if self._out or self._held.flush() else until
             wait_readable(self.fileno(), pause)
             self._advance()
+        return self.reply(shape)
+
+    def reply(self, shape: Mapping[str, type]) -> Any:
+        """The reply to `request`, None while there is none (`events` looks for it). Raises `RuntimeError`."""
         if self._lost:
             raise RuntimeError(f"the session is over: {self._lost}")
+        if not self._replies:
+            return None
         reply = self._replies.popleft()
         if self._replies or reply.keys() != shape.keys():
             self._lose(RunStatus.PROTOCOL_ERROR, "a reply to something else")
@@ -418,6 +436,8 @@ class GuestSession(Session):
         if self._lost:
             return
         error = clean(error, 300)
+        idle = not self._running or not self._ready or bool(self._out)
+        self.spared = idle and status is RunStatus.EXECUTOR_ERROR and not self._held.alive()
         if self._running:
             wall = time.monotonic() - self._began
             done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
