@@ -17,6 +17,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable, Limits
 from tir_gym.executors.cell import BOOT, Cell, Yard, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT
 from tir_gym.executors.pool import PooledExecutor
+from tir_gym.executors.process import Preload
 
 LABEL = "tir_gym.owner"
 """Of every container: the boot, pid namespace, process and its start that it belongs to."""
@@ -127,7 +128,7 @@ class DockerExecutor(PooledExecutor):
     """
 
     image: str = ""
-    preload: tuple[str, ...] = ("numpy", "sympy")
+    preload: Preload = "lean"
     cpus: float = 1.0
     spare: int = 1
     url: str = ""

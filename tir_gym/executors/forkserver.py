@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
 from tir_gym.executors.forked import ForkedSession
-from tir_gym.executors.process import NoNamespacesError, ServerProcess
+from tir_gym.executors.process import NoNamespacesError, Preload, ServerProcess, profile
 from tir_gym.executors.report import observe
 
 
@@ -79,11 +79,12 @@ _SHARED_LOCK = threading.Lock()
 class ForkServer(Executor):
     """Sessions forked from one warm, jailed interpreter; equal configurations are equal, hashable and picklable.
 
-    `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
-    Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
-    container that allows none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the
-    machine's /usr/bin, bash among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many
-    sessions of the limits last asked for are kept ready, so that opening one costs no start.
+    `preload`: packages imported and exercised before the first fork, or a profile's name: "lean" (numpy, sympy) or
+    "full" (mpmath, scipy, networkx and pandas, too). `packages`: further ones sessions may import. Sessions see the
+    standard library and these, nothing else. `namespaces=False` does without namespaces, as in a container that allows
+    none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the machine's /usr/bin, bash
+    among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many sessions of the limits
+    last asked for are kept ready, so that opening one costs no start.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -91,7 +92,7 @@ class ForkServer(Executor):
     ...     session.close()
     """
 
-    preload: tuple[str, ...] = ("numpy", "sympy")
+    preload: Preload = "lean"
     packages: tuple[str, ...] = ()
     namespaces: bool = True
     programs: bool = False
@@ -100,6 +101,7 @@ class ForkServer(Executor):
     def __post_init__(self) -> None:
         if isinstance(self.spare, bool) or not isinstance(self.spare, int) or self.spare < 0:
             raise ValueError(f"spare={self.spare!r} must be a whole number, 0 or more")
+        object.__setattr__(self, "preload", profile(self.preload))
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:

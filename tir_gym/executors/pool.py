@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from tir_gym.core.interfaces import Executor, Limits, ToolSignature
 from tir_gym.executors.cell import Cell
-from tir_gym.executors.process import wait_readable
+from tir_gym.executors.process import Preload, profile, wait_readable
 from tir_gym.executors.report import observe
 from tir_gym.executors.session import GuestSession, orders
 
@@ -96,12 +96,14 @@ class PooledExecutor(Executor):
     asked for.
     """
 
+    preload: Preload
     spare: int
     why: ClassVar[str] = ""
     """Why there may be no namespaces, for the report."""
     namespaces: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "preload", profile(self.preload))
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:

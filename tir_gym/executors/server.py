@@ -72,8 +72,6 @@ class Server:
         size = os.pread(self.config["statm"], 200, 0).split()[0]
         self.jail.size = int(size) * os.sysconf("SC_PAGESIZE")
         os.close(self.config["statm"])
-        for path in self.config["search"]:
-            sys.path.remove(path)
         random.seed(0)
         gc.collect()
         gc.freeze()
