@@ -7,20 +7,18 @@ Each figure is the median of several rounds within this run, interleaved; host C
 import argparse
 import gc
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
-import gymnasium
 import numpy as np
 
 import tir_gym
+from benchmarks.common import descendants, machine, pss_mb, write
 from tir_gym.core.interfaces import Done, Limits
 from tir_gym.core.task import Task
 from tir_gym.core.tool import Toolkit, tool
@@ -32,8 +30,6 @@ ID = "tir/MathCode-v0"
 THOUGHT = "<think>" + "Let me consider the number of ways once more. " * 8 + "</think>"
 CALL = THOUGHT + '<call name="python"><arg name="code">sum(i * i for i in range(100))</arg></call>'
 ANSWER = THOUGHT + "<answer>no answer</answer>"
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-MARKS = ("<!-- throughput:begin -->", "<!-- throughput:end -->")
 
 
 @dataclass
@@ -187,39 +183,10 @@ def batches(sizes: list[int], rounds: int) -> list[Row]:
         vector.reset(seed=0)
         vector.step([CALL] * size)
         rows.append(measure("vector: python turn", size, lambda v=vector, n=size: v.step([CALL] * n), count, each=size))
-        rows.append(Row("vector: memory, MB PSS an episode", size, guests_pss(size), *(float("nan"),) * 4))
+        memory = pss_mb(descendants(os.getpid())) / size
+        rows.append(Row("vector: memory, MB PSS an episode", size, memory, *(float("nan"),) * 4))
         vector.close()
     return rows
-
-
-def guests_pss(size: int) -> float:
-    """Proportional memory of all processes below this one, for each episode, in MB."""
-    total = 0
-    for pid in descendants(os.getpid()):
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total / 1024 / size
-
-
-def descendants(pid: int) -> list[int]:
-    """All processes started by a process, directly or not."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, queue = [], [pid]
-    while queue:
-        for child in children.get(queue.pop(), []):
-            found.append(child)
-            queue.append(child)
-    return found
 
 
 def subprocesses(rounds: int) -> list[Row]:
@@ -267,17 +234,6 @@ def table(rows: list[Row]) -> str:
     )
 
 
-def machine() -> str:
-    """What this ran on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "?")
-    return (
-        f"{os.cpu_count()} shared cores ({model}), {platform.system()} {platform.release()}, "
-        f"CPython {platform.python_version()}, gymnasium {gymnasium.__version__}, numpy {np.__version__}, "
-        f"load {os.getloadavg()[0]:.1f} at the start"
-    )
-
-
 def main() -> None:
     """Run everything, print the table, and with --write put it into the page."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -299,9 +255,7 @@ def main() -> None:
     text = f"{table(medians(runs))}\n\nMeasured on {about}; medians of {chosen.repeats} interleaved rounds."
     print(text)
     if chosen.write:
-        before, _, rest = PAGE.read_text().partition(MARKS[0])
-        _, _, after = rest.partition(MARKS[1])
-        PAGE.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+        write("throughput", text)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable, Limits
 from tir_gym.executors.cell import BOOT, Process, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT, whole_ids
 from tir_gym.executors.pool import PooledExecutor
-from tir_gym.executors.process import configuration
+from tir_gym.executors.process import Preload, configuration
 
 _FLAGS = "--die-with-parent --new-session --as-pid-1 --clearenv --cap-drop ALL"
 _AS_ROOT = (
@@ -32,7 +32,7 @@ class BwrapExecutor(PooledExecutor):
     As root no user namespace is made, and each session gets a user id of its own.
     """
 
-    preload: tuple[str, ...] = ("numpy", "sympy")
+    preload: Preload = "lean"
     spare: int = 1
     min_tier: str = "B"
     why: ClassVar[str] = "bubblewrap made none"

@@ -16,6 +16,18 @@ WARM = {
     "sympy": "from sympy import *; x = Symbol('x'); str(solve(x**2 - 3*x + 2, x)); integrate(x*sin(x), x); "
     "str(factor(x**3 - 1)); limit(sin(x)/x, x, 0); series(exp(x), x, 0, 4); simplify((x**2 - 1)/(x - 1)); "
     "latex(x**2/3); N(pi, 20); Matrix([[1, 2], [3, 4]]).inv(); parse_expr('2*x + 1'); diff(x**2, x); factorint(60)",
+    "mpmath": "from mpmath import *; quad(exp, [0, 1]); findroot(cos, 1); zeta(3); nsum(lambda n: n**-2, [1, inf])",
+    "scipy": "import numpy as n; from scipy import fft, integrate, interpolate, linalg, optimize, signal, sparse; "
+    "from scipy import spatial, special, stats; f = lambda x: (x - 1)**2; optimize.minimize(lambda x: f(x[0]), [0.0]); "
+    "optimize.brentq(n.cos, 1, 2); optimize.linprog([1.0], bounds=[(0, 1)]); integrate.quad(f, 0, 1); "
+    "integrate.solve_ivp(lambda t, y: -y, (0, 1), [1.0]); stats.norm.cdf(1); stats.ttest_ind([1, 2.0], [2, 3.0]); "
+    "stats.binom.pmf(2, 5, 0.5); linalg.lu_factor(n.eye(2)); interpolate.CubicSpline([0, 1, 2], [0, 1, 4.0])(1.5); "
+    "special.gamma(5); sparse.csr_matrix(n.eye(2)) @ n.ones(2)",
+    "networkx": "import networkx as n; g = n.path_graph(4); n.shortest_path(g, 0, 3); n.dijkstra_path(g, 0, 3); "
+    "n.is_connected(g); n.minimum_spanning_tree(g); n.maximum_flow(n.DiGraph([(0, 1, {'capacity': 1})]), 0, 1)",
+    "pandas": "import io, pandas as p; d = p.read_csv(io.StringIO('a,b\\nx,1\\ny,2')); d.groupby('a').b.sum(); str(d); "
+    "d.merge(d, on='a'); d.describe(); d.sort_values('b'); d.pivot_table(index='a', values='b'); d.to_csv(); "
+    "p.to_datetime(['2020-01-31']).year",
 }
 """What is run once in the server, so that no session pays for it: package -> program."""
 
@@ -138,7 +150,15 @@ def _readable(config: dict[str, Any]) -> list[str]:
     if config["namespaces"]:
         return [f"/{name}" for name in os.listdir("/") if name != "box"]  # noqa: PTH208
     paths: list[str] = []
-    for path in [*config["paths"], *config["packages"], "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]:
+    for path in [
+        *config["paths"],
+        *config["packages"],
+        *config["search"],
+        "/dev/null",
+        "/dev/zero",
+        "/dev/urandom",
+        "/dev/random",
+    ]:
         holes = {os.path.basename(hole) for hole in config["masked"] if os.path.dirname(hole) == path}  # noqa: PTH119, PTH120
         found = [f"{path}/{name}" for name in os.listdir(path) if name not in holes] if holes else [path]  # noqa: PTH208
         paths += [entry for entry in found if os.path.exists(entry)]  # noqa: PTH110

@@ -17,6 +17,7 @@ from tir_gym.core.interfaces import ExecutorUnavailable, Limits
 from tir_gym.executors.cell import BOOT, Cell, Yard, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT
 from tir_gym.executors.pool import PooledExecutor
+from tir_gym.executors.process import Preload
 from tir_gym.executors.tiers import Tier
 
 LABEL = "tir_gym.owner"
@@ -128,7 +129,7 @@ class DockerExecutor(PooledExecutor):
     """
 
     image: str = ""
-    preload: tuple[str, ...] = ("numpy", "sympy")
+    preload: Preload = "lean"
     cpus: float = 1.0
     spare: int = 1
     url: str = ""

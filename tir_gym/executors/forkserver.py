@@ -15,7 +15,7 @@ from typing import Any, Self
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
 from tir_gym.executors.durable import DurableSession
 from tir_gym.executors.forked import ForkedSession
-from tir_gym.executors.process import NoNamespacesError, ServerProcess, wait_readable
+from tir_gym.executors.process import NoNamespacesError, Preload, ServerProcess, profile, wait_readable
 from tir_gym.executors.report import TRIAL, observe
 from tir_gym.executors.roster import Roster
 from tir_gym.executors.tiers import admit, tier_named
@@ -87,16 +87,20 @@ _SHARED_LOCK = threading.Lock()
 class ForkServer(Executor):
     """Sessions forked from one warm, jailed interpreter; equal configurations are equal, hashable and picklable.
 
-    `preload`: packages imported and exercised before the first fork. `packages`: further ones sessions may import.
-    Sessions see the standard library and these, nothing else. `namespaces=False` does without namespaces, as in a
-    container that allows none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the
-    machine's /usr/bin, bash among them; it takes namespaces, and such sessions cannot be copied live. `spare`: how many
-    sessions of the limits last asked for are kept ready, so that opening one costs no start. `live`: about how many
-    sessions have a process at once (0: each has one); the others, used less recently, come back by replay of what was
-    asked of them, see `executors.durable`. A session that was idle when the server died comes back in the same way.
-    `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in a
-    session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where cgroups
-    can be made; 0 is half of what the host has.
+    `preload`: packages imported and exercised before the first fork, or a profile's name: "lean" (numpy, sympy) or
+    "full" (mpmath, scipy, networkx and pandas, too). `packages`: further ones sessions may import. Sessions see the
+    standard library and these, nothing else. `namespaces=False` does without namespaces, as in a container that allows
+    none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the machine's /usr/bin, bash
+    among them; it takes namespaces, and such sessions cannot be copied live.
+
+    `spare`: how many sessions of the limits last asked for are kept ready, so that opening one costs no start. `live`:
+    about how many sessions have a process at once (0: each has one); the others, used less recently, come back by
+    replay of what was asked of them, see `executors.durable`. A session that was idle when the server died comes back
+    in the same way.
+
+    `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in
+    a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where
+    cgroups can be made; 0 is half of what the host has.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -104,7 +108,7 @@ class ForkServer(Executor):
     ...     session.close()
     """
 
-    preload: tuple[str, ...] = ("numpy", "sympy")
+    preload: Preload = "lean"
     packages: tuple[str, ...] = ()
     namespaces: bool = True
     programs: bool = False
@@ -120,6 +124,7 @@ class ForkServer(Executor):
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name}={value!r} must be a whole number, 0 or more")
         tier_named(self.min_tier)
+        object.__setattr__(self, "preload", profile(self.preload))
         object.__setattr__(self, "_state", _State(self.live))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from tir_gym.core.interfaces import Executor, Limits, ToolSignature
 from tir_gym.executors.cell import Cell
-from tir_gym.executors.process import wait_readable
+from tir_gym.executors.process import Preload, profile, wait_readable
 from tir_gym.executors.report import TRIAL, observe
 from tir_gym.executors.session import GuestSession, orders
 from tir_gym.executors.tiers import Tier, admit, tier_named
@@ -103,6 +103,7 @@ class PooledExecutor(Executor):
     asked for. `min_tier`: the least at which code may run, as of `ForkServer`.
     """
 
+    preload: Preload
     spare: int
     min_tier: str
     why: ClassVar[str] = ""
@@ -113,6 +114,7 @@ class PooledExecutor(Executor):
 
     def __post_init__(self) -> None:
         tier_named(self.min_tier)
+        object.__setattr__(self, "preload", profile(self.preload))
         object.__setattr__(self, "_state", _State())
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.executors.sweep import remove_tree
@@ -39,7 +39,14 @@ _PROGRAMS = (
     "births",
     "server",
 )
-_NEEDS = {"sympy": ("mpmath",)}
+Preload = tuple[str, ...] | Literal["lean", "full"]
+"""Packages, or the name of a profile."""
+_LEAN = ("numpy", "sympy")
+PROFILES = {"lean": _LEAN, "full": (*_LEAN, "mpmath", "scipy", "networkx", "pandas")}
+"""What the names stand for; all of it comes with the extra `science`."""
+_NEEDS = {"sympy": ("mpmath",), "scipy": ("numpy",), "pandas": ("numpy", "dateutil", "tzdata", "pytz", "six")}
+_NOT_ALWAYS = ("tzdata", "pytz", "six")
+"""Needed by some versions of pandas and python-dateutil, which pip installs with those."""
 LOAD = """parent = types.ModuleType("tir_gym")
 package = parent.executors = types.ModuleType("tir_gym.executors")
 sys.modules.update({"tir_gym": parent, "tir_gym.executors": package})
@@ -64,13 +71,25 @@ def programs(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(name, (_HERE / f"{name}.py").read_text("utf-8")) for name in names]
 
 
+def profile(preload: Preload) -> tuple[str, ...]:
+    """The packages that `preload` stands for. Raises `ValueError`."""
+    if isinstance(preload, str):
+        if preload not in PROFILES:
+            raise ValueError(f"preload={preload!r} must be {' or '.join(map(repr, PROFILES))}, or a tuple of packages")
+        return PROFILES[preload]
+    return tuple(preload)
+
+
 def _packages(names: Sequence[str]) -> list[str]:
     """Paths of the top-level packages `names` and of what they need. Raises `ExecutorUnavailable`."""
     paths: list[str] = []
     for name in dict.fromkeys(n for top in names for n in (top, *_NEEDS.get(top, ()))):
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
         if spec is None or spec.origin is None:
-            raise ExecutorUnavailable(f"sessions are to have the package {name!r}; install it: pip install {name}")
+            if name in _NOT_ALWAYS and name not in names:
+                continue
+            what = "'tir-gym[science]'" if name in PROFILES["full"] else name
+            raise ExecutorUnavailable(f"sessions are to have the package {name!r}; install it: pip install {what}")
         path = Path(spec.origin)
         if spec.submodule_search_locations:
             path = path.parent
@@ -109,10 +128,10 @@ def configuration(
         "namespaces": not workdir,
         "packages": found,
         "paths": [*shell, python, *dict.fromkeys(stdlib), *libraries, *system],
-        "preload": [*preload] if not workdir else [*preload, *packages],
+        "preload": [*preload],
         "programs": programs(_PROGRAMS),
         "python": python,
-        "search": sorted({str(Path(path).parent) for path in found}) if workdir else ["/packages"],
+        "search": [f"{workdir}/packages"],
         "workdir": workdir,
     }
 
@@ -148,6 +167,12 @@ class ServerProcess:
         try:
             config = configuration(preload, packages, self._workdir, far.fileno(), execute)
             config["pool_memory"], config["pool_tasks"] = pool
+            if self._workdir:
+                links = Path(self._workdir, "packages")
+                links.mkdir()
+                links.chmod(0o755)
+                for path in config["packages"]:
+                    (links / Path(path).name).symlink_to(path)
             memory = os.memfd_create("tir_gym")
             try:
                 os.pwrite(memory, json.dumps(config).encode(), 0)

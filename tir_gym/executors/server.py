@@ -76,8 +76,6 @@ class Server:
             importlib.import_module("subprocess")
         self.measure()
         os.close(self.config["statm"])
-        for path in self.config["search"]:
-            sys.path.remove(path)
         random.seed(0)
         gc.collect()
         gc.freeze()

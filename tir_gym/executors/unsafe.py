@@ -3,13 +3,14 @@
 import tempfile
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from tir_gym.core.interfaces import Limits
 from tir_gym.executors.cell import BOOT, Process, keeper_config
 from tir_gym.executors.launcher import ENVIRONMENT
 from tir_gym.executors.pool import PooledExecutor
-from tir_gym.executors.process import configuration
+from tir_gym.executors.process import Preload, configuration
 from tir_gym.executors.tiers import Tier, UnsafeExecutorWarning
 
 __all__ = ["UnsafeExecutorWarning", "UnsafeSubprocess"]
@@ -22,7 +23,7 @@ class UnsafeSubprocess(PooledExecutor):
     `preload`: packages imported before a session needs them; sessions find these and the standard library.
     """
 
-    preload: tuple[str, ...] = ()
+    preload: Preload = ()
     spare: int = 1
     min_tier = "unsafe"
     best: ClassVar[Tier] = Tier.UNSAFE
@@ -37,9 +38,10 @@ class UnsafeSubprocess(PooledExecutor):
         configuration(self.preload, (), "", -1)
 
     def _start(self, limits: Limits) -> Process:
-        machine = configuration(self.preload, (), "unused", -1)
+        machine = configuration(self.preload, (), "", -1)
+        search = sorted({str(Path(path).parent) for path in machine["packages"]})
         folder = tempfile.mkdtemp(prefix="tir_gym-")
         arguments = [machine["python"], "-P", "-s", "-S", "-B", "-c", BOOT]
         cell = Process(arguments, self._own, ENVIRONMENT, folder=folder)
-        cell.greet(keeper_config(folder, self.preload, isolate=False, search=machine["search"], remove=folder))
+        cell.greet(keeper_config(folder, self.preload, isolate=False, search=search, remove=folder))
         return cell
