@@ -25,7 +25,10 @@ from tir_gym.executors.sweep import remove_tree
 START_S = 60.0
 """Seconds a fork server has to come up."""
 _HERE = Path(__file__).parent
-_PROGRAMS = ("sweep", "jail", "seccomp", "sink", "trace", "guest", "confine", "launcher", "procfs", "births", "server")
+_PROGRAMS = (
+    *("sweep", "jail", "seccomp", "sink", "trace", "guest", "confine", "launcher"),
+    *("procfs", "rooms", "births", "server"),
+)
 _NEEDS = {"sympy": ("mpmath",)}
 LOAD = """parent = types.ModuleType("tir_gym")
 package = parent.executors = types.ModuleType("tir_gym.executors")
