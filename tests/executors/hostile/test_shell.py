@@ -9,6 +9,7 @@ import pytest
 from tests.executors.conftest import PATIENCE
 from tests.executors.hostile.shell import SHELL
 from tests.executors.hostile.world import World, attack, planted
+from tests.processes import descendants
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.executors.forkserver import ForkServer
 
@@ -20,10 +21,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o055)
     try:
-        executor = ForkServer(preload=("numpy",), programs=True).acquire()
+        executor = ForkServer(preload=("numpy",), programs=True, spare=0).acquire()
     except ExecutorUnavailable as error:
         pytest.skip(f"NO NAMESPACES: {error}")
-    with planted(executor, folder, os.getpid(), PATIENCE) as found:
+    with planted(executor, folder, descendants, PATIENCE) as found:
         yield found
     executor.release()
 
