@@ -5,6 +5,7 @@ Nothing that a session says is believed: process ids come from the kernel with t
 """
 
 import contextlib
+import errno
 import functools
 import os
 import signal
@@ -18,51 +19,20 @@ from typing import Any, Protocol
 from tir_gym.executors import guest, jail
 from tir_gym.executors.confine import Confinement
 from tir_gym.executors.procfs import Processes
+from tir_gym.executors.rooms import Family, Member, Rooms
 
 _ADD_FD, _SET_FD, _CLOSE_ON_EXEC = 0x40182103, 1, 0x80000
-_BUSY = 16
-_LAYERS = 16
-"""Landlock layers that a process may have; a session begins with one, each copy adds one."""
+_SEND_NOTICE, _IS_VALID, CONTINUE = 0xC0182101, 0x40082102, 1
 _BORN = -2  # as `frames.BORN`
 _BIRTH_S = 10.0
 """Seconds a fork may take before the whole family is killed."""
 
 
 @dataclass(eq=False)
-class Family:
-    """The first process of a session, with the copies forked from it: one pid namespace, user and fork gate."""
-
-    pid: int
-    pidfd: int
-    uid: int
-    disk: int
-    root: str
-    gate: int = -1
-    frozen: bool = False
-    copies: int = 0
-    members: set["Member"] = field(default_factory=set)
-
-
-@dataclass(eq=False)
-class Member:
-    """One session: the process that runs its code, the server's end of its channel and where its copies' files go."""
-
-    sid: int
-    family: Family
-    channel: socket.socket
-    secret: bytes
-    pid: int = -1
-    pidfd: int = -1
-    base: str = ""
-    box: str = ""
-    device: int = -1
-    layers: int = 1
-
-
-@dataclass(eq=False)
 class Birth:
     """A fork that is under way: how many processes it may still start, and how many of those are yet to announce it."""
 
+    line: socket.socket
     parent: Member
     child: Member
     tickets: int
@@ -74,6 +44,12 @@ class Birth:
     """The host has given the copy up before it was there."""
     rules: int = -1
     """The Landlock rules (descriptor) that the copy has yet to take up."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """The halves that wait at the gate for each other: process -> number of its call."""
+    held: int = -1
+    """The call in which the original holds still."""
+    apart: bool = False
+    """Both have met there, and been set apart."""
 
 
 class Household(Protocol):
@@ -103,9 +79,9 @@ class Births:
 
     def __init__(self, server: "Household", confinement: Confinement) -> None:
         self._server = server
-        self._jail = confinement
-        self._namespaces: bool = confinement.config["namespaces"]
+        self._namespaces = confinement.spaces
         self._processes = Processes(confinement.config["proc"])
+        self.rooms = Rooms(confinement)
         self.lines: dict[socket.socket, Birth] = {}
 
     def admit(self, family: Family, pid: int) -> int:
@@ -114,41 +90,89 @@ class Births:
         birth = next(under_way, None)
         if birth is None:
             return 1
-        if not self._may_be_copied(birth.parent):
-            return _BUSY
+        if self._has_threads(birth.parent):
+            return errno.EBUSY
         birth.tickets -= 1
         birth.missing += 1
         return 0
 
-    def confine(self, family: Family, number: int, pid: int) -> int:
-        """Give a copy that waits for them its rules, if it holds nothing of its parent: 0, or the error it gets."""
-        mine = (b for b in self.lines.values() if b.parent.family is family and b.child.pid == pid and b.rules >= 0)
-        birth = next(mine, None)
-        if birth is None or not self._is_alone(birth.child):
-            return 1
-        wanted = struct.pack("=QIIII", number, _SET_FD, birth.rules, guest.RULES, _CLOSE_ON_EXEC)
+    def admit_thread(self, family: Family, pid: int) -> int:
+        """Whether a process may have another thread: 0, or the error it gets. Asked where no limit counts them."""
         try:
-            jail.control(family.gate, _ADD_FD, bytearray(wanted))
-            self._present(birth)
+            return 0 if self._processes.threads(str(pid)) < family.tasks else errno.EAGAIN
         except OSError:
-            return 1
-        os.close(birth.rules)
-        birth.rules = -1
+            return errno.EAGAIN
+
+    def meet(self, family: Family, number: int, pid: int) -> int:
+        """A half of a fork waits at the gate for the other: 0, or the error it gets at once.
+
+        The original holds still there from before its copy has a place until the copy is confined in it.
+        """
+        self.drain()
+        under_way = (b for b in self.lines.values() if b.parent.family is family and not b.apart)
+        birth = next((b for b in under_way if pid in (b.parent.pid, b.child.pid)), None)
+        if birth is None:
+            return errno.EPERM
+        birth.waiting[pid] = number
+        self._go_on(birth)
         return 0
+
+    def _go_on(self, birth: Birth) -> None:
+        """Once the original waits: house its copy; once both do: set them apart."""
+        parent, child, waiting = birth.parent, birth.child, birth.waiting
+        if not parent.family.frozen or birth.tickets or birth.missing or parent.pid not in waiting:
+            return
+        try:
+            if not child.box:
+                self._house(birth)
+            elif child.pid in waiting:
+                self._set_apart(birth)
+        except OSError as error:
+            if child.pid in waiting:
+                answer(child.family, waiting.pop(child.pid), 0, error.errno or errno.EPERM)
+            else:
+                birth.line.send(f"!{error}".encode())
+
+    def _house(self, birth: Birth) -> None:
+        """Make a place for the copy while nothing of the original runs. Raises `OSError`."""
+        if self._has_threads(birth.parent):
+            raise OSError(errno.EBUSY, "the session has a hidden thread")
+        birth.held = birth.waiting[birth.parent.pid]
+        birth.rules = self.rooms.make(birth.parent, birth.child)
+        birth.line.send(birth.child.box.encode())
+
+    def _set_apart(self, birth: Birth) -> None:
+        """Give the copy its rules, and each a place with a name that the other has not heard. Raises `OSError`."""
+        parent, child = birth.parent, birth.child
+        if not self._is_alone(child, parent):
+            raise OSError(errno.EBUSY, "the copy holds something of its original")
+        jail.control(parent.family.gate, _IS_VALID, bytearray(struct.pack("=Q", birth.held)))  # it has held still
+        self.rooms.move(child)
+        if birth.rules < 0 and parent.layers > 1:
+            self.rooms.move(parent)
+        number = birth.waiting[child.pid]
+        if birth.rules >= 0:
+            wanted = struct.pack("=QIIII", number, _SET_FD, birth.rules, guest.RULES, _CLOSE_ON_EXEC)
+            jail.control(child.family.gate, _ADD_FD, bytearray(wanted))
+        self._present(birth)
+        answer(child.family, number, CONTINUE if birth.rules >= 0 else 0)
+        answer(parent.family, birth.held, 0)
+        birth.waiting.clear()
+        birth.apart = True
 
     def _present(self, birth: Birth) -> None:
         """Tell the host that the copy lives, before the copy can say so itself."""
         birth.child.channel.send(birth.child.secret + struct.pack("!ii", _BORN, 0), socket.MSG_DONTWAIT)
 
-    def _is_alone(self, member: Member) -> bool:
-        """Whether a copy has one thread, is in its own directory, and holds no descriptor that its parent has, too.
+    def _is_alone(self, member: Member, parent: Member) -> bool:
+        """Whether a copy has one thread, is in its own directory, and holds no descriptor or memory of its parent's.
 
-        Where the kernel does not let the server look, which is without namespaces and privileges only, it is believed.
+        Where the kernel does not let the server look, which may be without namespaces only, it is believed.
         """
         look = self._processes
         try:
             pid = look.outer(member.pidfd)
-            if look.has_threads(pid) or not self._is_own(member, f"{pid}/cwd"):
+            if look.threads(pid) > 1 or not self._is_own(member, f"{pid}/cwd"):
                 return False
             channel = os.fstat(member.channel.fileno()).st_ino
             for name in look.names(f"{pid}/fd"):
@@ -157,27 +181,26 @@ class Births:
                 ours = stat.S_ISSOCK(found.st_mode) and found.st_ino == channel
                 if not (own or ours or stat.S_ISCHR(found.st_mode)):
                     return False
+            return not look.shares_memory(pid, self.rooms.mark(parent))
         except PermissionError:
             return not self._namespaces
         except OSError:
             return False
-        return True
 
     def _is_own(self, member: Member, link: str) -> bool:
         """Whether a link of /proc leads into the directory of `member`."""
         if member.device >= 0:
             return self._processes.stat(link).st_dev == member.device
-        return self._processes.leads(link).startswith(member.base + "/")
+        return (self._processes.leads(link) + "/").startswith(member.box + "/")
 
-    def _may_be_copied(self, member: Member) -> bool:
-        """Whether a session has one thread and no memory that its copy would share; where none may look, yes."""
+    def _has_threads(self, member: Member) -> bool:
+        """Whether a session has more than one thread; where none may look, no."""
         try:
-            pid = self._processes.outer(member.pidfd)
-            return not (self._processes.has_threads(pid) or self._processes.shares_memory(pid))
+            return self._processes.threads(self._processes.outer(member.pidfd)) > 1
         except PermissionError:
-            return not self._namespaces
+            return self._namespaces
         except OSError:
-            return False
+            return True
 
     # --- forks ---------------------------------------------------------------------------------------------------
     def begin(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
@@ -189,7 +212,7 @@ class Births:
             line.close()
             return
         child = Member(message["new"], parent.family, channel, bytes.fromhex(message["secret"]))
-        self.lines[line] = Birth(parent, child, 1 if parent.family.frozen else 2, time.monotonic() + _BIRTH_S)
+        self.lines[line] = Birth(line, parent, child, 1 if parent.family.frozen else 2, time.monotonic() + _BIRTH_S)
         line.setblocking(False)
         self._server.watch(line.fileno(), functools.partial(self._midwife, line))
 
@@ -209,22 +232,22 @@ class Births:
             except OSError:
                 data, ancillary = b"", []
             if not data:
-                if birth.rules >= 0:  # all is announced; the copy is on its way to take up its rules
+                if birth.child.pid >= 0 and not birth.apart:  # all is announced; they are yet to meet at the gate
                     self._server.forget(line.fileno())
                 else:
                     self._end_birth(line)
                 return
             pid = next((struct.unpack("=iII", c)[0] for _, kind, c in ancillary if kind == 2), 0)
             with contextlib.suppress(OSError):
-                self._announce(line, birth, data, pid)
+                self._announce(birth, data, pid)
             self._end_if_done(line)
 
     def _end_if_done(self, line: socket.socket) -> None:
         birth = self.lines.get(line)
-        if birth is not None and not birth.tickets and not birth.missing and birth.rules < 0:
+        if birth is not None and not birth.tickets and not birth.missing and birth.apart:
             self._end_birth(line)
 
-    def _announce(self, line: socket.socket, birth: Birth, data: bytes, pid: int) -> None:
+    def _announce(self, birth: Birth, data: bytes, pid: int) -> None:
         family = birth.parent.family
         taken = {m.pid for m in family.members} | ({family.pid} if family.frozen else set())
         if data == b"copy" and birth.child.pid < 0 and pid not in taken:
@@ -233,29 +256,24 @@ class Births:
             if birth.unwanted:
                 jail.send_signal(birth.child.pidfd, signal.SIGKILL)
                 return
-            try:
-                birth.rules = self._new_box(birth)
-            except OSError as error:
-                line.send(f"!{error}".encode())
-                return
-            if birth.rules < 0:
-                self._present(birth)
-            line.send(f"{'-' if birth.rules < 0 else '+'}{birth.child.box}".encode())
         elif data == b"parent" and not family.frozen and pid not in taken:
             family.frozen = True
             self._settle(birth.parent, pid)
             birth.missing -= 1
+        self._go_on(birth)
 
     def _end_birth(self, line: socket.socket) -> None:
         """Nothing more is to come on `line`. A process that was started and is unknown costs the family its life."""
         birth = self.lines.pop(line)
         self._server.forget(line.fileno())
         line.close()
-        if birth.rules >= 0:  # it never took up its rules, so the host never heard of it
+        if birth.rules >= 0:
             os.close(birth.rules)
-            birth.rules = -1
+        if birth.child.pid >= 0 and not birth.apart:  # the host never heard of it
             with contextlib.suppress(OSError):
                 jail.send_signal(birth.child.pidfd, signal.SIGKILL)
+        for number in birth.waiting.values():
+            answer(birth.parent.family, number, 0)
         if birth.child.pid < 0:
             hang_up(birth.child.channel)
         family = birth.parent.family
@@ -323,34 +341,11 @@ class Births:
         self._server.members[member.sid] = member
         self._server.watch(member.pidfd, functools.partial(self._server.copy_died, member))
 
-    def _new_box(self, birth: Birth) -> int:
-        """Make a working directory for a copy beneath its parent's part of the tree, where Landlock lets it be.
 
-        Its name cannot be guessed, so that its ancestors, who may reach there, do not find it. Returns the Landlock
-        rules for the copy (descriptor, -1: none).
-        """
-        family, child = birth.parent.family, birth.child
-        family.copies += 1
-        child.base = f"{birth.parent.base}/{os.urandom(16).hex()}"
-        child.box = child.base + "/work"
-        child.layers = birth.parent.layers + 1
-        if not self._namespaces:
-            self._jail.make_box(child.base, family.uid)
-            return self._jail.copy_rules(child.base) if child.layers <= _LAYERS else -1
-        owner = f"uid={max(family.uid, 0)},gid={max(family.uid, 0)}"
-        jail.setns(family.pidfd, jail.NEWNS)
-        try:
-            flags = jail.NOSUID | jail.NODEV | jail.NOEXEC
-            if family.copies == 1:
-                jail.mount("tmpfs", "/box/copies", "tmpfs", flags, "size=1m,nr_inodes=4096,mode=0711")
-            os.mkdir(child.base, 0o711)  # noqa: PTH102
-            os.mkdir(child.box, 0o711)  # noqa: PTH102
-            size = f"size={family.disk},nr_inodes=2048,mode=0700,{owner}"
-            jail.mount("tmpfs", child.box, "tmpfs", flags, size)
-            child.device = os.stat(child.box).st_dev  # noqa: PTH116
-            return self._jail.copy_rules(child.base) if child.layers <= _LAYERS else -1
-        finally:
-            jail.setns(self._jail.mounts, jail.NEWNS)
+def answer(family: Family, number: int, flags: int, error: int = 0) -> None:
+    """Let a call at the gate of `family` end with `error`, or go on as `flags` say."""
+    with contextlib.suppress(OSError):
+        jail.control(family.gate, _SEND_NOTICE, bytearray(struct.pack("=QqiI", number, 0, -error, flags)))
 
 
 def hang_up(channel: socket.socket) -> None:

@@ -56,7 +56,8 @@ class Confinement:
         self.no_filter = seccomp.supported()
         self.gate = self.filter = b""
         if not self.no_filter:
-            self.gate, self.filter = seccomp.fork_gate(), seccomp.allow_list(True, self.own_files)
+            self.gate = seccomp.fork_gate(threads=not self.own_files)
+            self.filter = seccomp.allow_list(True, self.own_files)
             if self.programs:
                 self.gate, self.filter = b"", seccomp.allow_list(False, self.own_files, programs=True)
             self._probe()
@@ -85,8 +86,11 @@ class Confinement:
         return "/box" if self.spaces else f"{self.config['workdir']}/{sid}"
 
     def make_box(self, base: str, uid: int) -> None:
-        """Without namespaces: a plain directory, which only the size of single files bounds."""
-        os.mkdir(base, 0o711)  # noqa: PTH102
+        """Without namespaces: a plain directory, which only the size of single files bounds.
+
+        Not even its owner, as whom sessions may run, can list what is beside it; they cannot change modes.
+        """
+        os.mkdir(base, 0o311)  # noqa: PTH102
         os.mkdir(base + "/work", 0o700)  # noqa: PTH102
         if uid >= 0:
             os.chown(base + "/work", uid, uid)
@@ -114,7 +118,7 @@ class Confinement:
                 jail.map_user(65533, 0, 0, self.config["proc"])  # nobody's on the host either
         else:
             self.make_box(root, uid)
-            os.mkdir(root + "/copies", 0o711)  # noqa: PTH102
+            os.mkdir(root + "/copies", 0o311)  # noqa: PTH102
             if self.abi:
                 landlock = jail.landlock_rules(self.abi, self.readable, [root], ["/dev/null"])
         os.dup2(channel, guest.CHANNEL)
@@ -123,7 +127,7 @@ class Confinement:
         jail.close_from(6)
         tasks = limits["processes"] + (2 if self.programs else jail.COPIES) if self.spaces or uid >= 0 else -1
         jail.limit(self.size + limits["memory"], limits["disk"], limits["cpu_s"], tasks)
-        jail.drop_rights(uid)
+        jail.drop_rights(uid, seen=not self.own_files)  # else the server could not look at copies either
         jail.die_with_parent()
         if landlock >= 0:
             jail.landlock_enter(5)

@@ -185,7 +185,7 @@ class DockerExecutor(PooledExecutor):
             network_mode="none",
             ipc_mode="none",
             read_only=True,
-            tmpfs={_WORK: f"rw,noexec,nosuid,nodev,size={limits.disk_mb << 20},mode=1777"},
+            tmpfs={_WORK: f"rw,noexec,nosuid,nodev,size={limits.disk_mb << 20},nr_inodes=2048,mode=1777"},
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             mem_limit=memory,

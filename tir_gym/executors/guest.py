@@ -40,7 +40,7 @@ RULES = 63
 """The descriptor at which a copy finds its Landlock rules."""
 _encode = json.JSONEncoder(allow_nan=False).encode
 _decode = json.JSONDecoder().decode
-_SIGINT = int(signal.SIGINT)
+_SIGINT, _SIGNALS = int(signal.SIGINT), frozenset(map(int, signal.valid_signals()))
 _getsignal = _signal.getsignal  # without the enum of signal.getsignal, which costs microseconds
 _MAIN = threading.main_thread().ident
 _seed = random.Random.seed
@@ -322,8 +322,9 @@ class Guest:
                 random.setstate(state)
                 self.spent = 0.0
                 line.send(b"parent")
+            self.meet(self.work)
         except OSError as caught:
-            reason = "shared memory or hidden threads?" if caught.errno == 16 else "too many live copies?"
+            reason = "hidden threads?" if caught.errno == 16 else "too many live copies?"
             error = f"the kernel refuses to fork: {caught.strerror}; {reason}"
         os.close(channel)
         line.close()
@@ -360,28 +361,41 @@ class Guest:
         self.frozen = True
         try:
             line.send(b"copy")
-            said = line.recv(4096).decode()
+            box = line.recv(4096).decode()
             line.close()
-            ruled, box = said[0] == "+", said[1:]
             if not box.startswith("/"):
-                raise OSError(said)
-            old, here = self.work, os.getcwd()  # noqa: PTH109
-            copy_tree(old, box)
-            self.work = box
-            inside = os.path.relpath(here, old)
-            os.chdir(box if inside.startswith("..") else os.path.join(box, inside))  # noqa: PTH118
+                raise OSError(box[1:])
+            copy_tree(self.work, box)
             capture(box)
-            os.environ.update(HOME=box, TMPDIR=box)
-            if getattr(sys.modules.get("tempfile"), "tempdir", None):
-                sys.modules["tempfile"].tempdir = box  # type: ignore[attr-defined]
-            if ruled:
-                jail.landlock_enter(RULES)  # the server puts the rules there while this process waits
-                os.close(RULES)
+            self.meet(box)
         except OSError as error:
-            self.channel.send({"t": "failed", "text": f"cannot copy the working directory: {error}"})
+            hint = "; shared memory or a mapped file?" if error.errno == 16 else ""
+            self.channel.send({"t": "failed", "text": f"cannot copy the working directory: {error}{hint}"})
             os._exit(70)
         self.spent = 0.0
         self.channel.send({"t": "ready"})
+
+    def meet(self, box: str) -> None:
+        """Wait with the other half until the server has set both apart, and see what `box` is called then."""
+        here, old = os.getcwd(), self.work  # noqa: PTH109
+        inside = os.path.relpath(here, old)
+        os.chdir(box)
+        mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the original must hold still
+        try:
+            jail.landlock_enter(RULES)  # the server puts a copy's rules there while it waits
+        finally:
+            _signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        with contextlib.suppress(OSError):
+            os.close(RULES)
+        self.work = os.getcwd()  # noqa: PTH109
+        if self.work != old:
+            os.environ.update(HOME=self.work, TMPDIR=self.work)
+            if getattr(sys.modules.get("tempfile"), "tempdir", None):
+                sys.modules["tempfile"].tempdir = self.work  # type: ignore[attr-defined]
+        if not inside.startswith(".."):
+            os.chdir(inside)
+        elif box == old:
+            os.chdir(here)
 
 
 _STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted", OutputLimitError: "output_limit"}

@@ -15,7 +15,7 @@ import struct
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_PIVOT_ROOT, _SYS_MOUNT_SETATTR, _SYS_CAPSET = 155, 442, 126
 _SYS_LANDLOCK_CREATE, _SYS_LANDLOCK_ADD, _SYS_LANDLOCK_RESTRICT = 444, 445, 446
-_SYS_PIDFD_SEND_SIGNAL, _SYS_CLOSE_RANGE = 424, 436
+_SYS_PIDFD_SEND_SIGNAL, _SYS_OPEN_TREE, _SYS_CLOSE_RANGE = 424, 428, 436
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -87,6 +87,11 @@ def seal_mount(target: str, attributes: int) -> None:
         if error.errno != 38:  # ENOSYS before Linux 5.12
             raise
         mount("none", target, "none", BIND | _REMOUNT | attributes)
+
+
+def second_view(target: str) -> int:
+    """What is mounted at `target` once more, with the attributes it has now, mounted nowhere: a descriptor of it."""
+    return _syscall(f"open_tree {target}", _SYS_OPEN_TREE, -100, target.encode(), 1 | os.O_CLOEXEC)
 
 
 def seal_root() -> None:
@@ -196,8 +201,11 @@ def drop_bounding_set() -> None:
             return
 
 
-def drop_rights(uid: int) -> None:
-    """Become `uid` (-1: stay) without groups, capabilities, new privileges or a readable memory image."""
+def drop_rights(uid: int, seen: bool = False) -> None:
+    """Become `uid` (-1: stay) without groups, capabilities or new privileges.
+
+    Only with `seen` may other processes of that user look at it (/proc, and what a filter must then refuse: ptrace).
+    """
     if uid >= 0:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -206,7 +214,7 @@ def drop_rights(uid: int) -> None:
     header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)
     _syscall("capset", _SYS_CAPSET, header, none)
     _prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
-    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
+    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, int(seen))
 
 
 def limit(memory: int, disk: int, cpu_s: int, tasks: int) -> None:
@@ -215,7 +223,7 @@ def limit(memory: int, disk: int, cpu_s: int, tasks: int) -> None:
         resource.RLIMIT_AS: memory,
         resource.RLIMIT_FSIZE: disk,
         resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # what takes core dumps through a pipe heeds 1, not 0
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
         resource.RLIMIT_STACK: 8 << 20,

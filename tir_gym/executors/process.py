@@ -36,6 +36,7 @@ _PROGRAMS = (
     "confine",
     "launcher",
     "procfs",
+    "rooms",
     "births",
     "server",
 )

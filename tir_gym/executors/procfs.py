@@ -36,14 +36,14 @@ class Processes:
             found.update(self.read(f"{pid}/task/{name}/children").split())
         return found
 
-    def has_threads(self, pid: str) -> bool:
-        """Whether it has more than one thread."""
-        return len(self.names(f"{pid}/task")) > 1
+    def threads(self, pid: str) -> int:
+        """How many threads it has."""
+        return len(self.names(f"{pid}/task"))
 
-    def shares_memory(self, pid: str) -> bool:
-        """Whether it has writable memory that a copy of it would share."""
-        mapped = (line.split(maxsplit=2)[1] for line in self.read(f"{pid}/maps").splitlines())
-        return any(rights[1:2] + rights[3:4] == "ws" for rights in mapped)
+    def shares_memory(self, pid: str, mark: str) -> bool:
+        """Whether it has writable memory that is shared, or any of a file that `mark` tells in a line of its maps."""
+        maps = self.read(f"{pid}/maps")
+        return mark in maps or any(f" {rights} " in maps for rights in ("rw-s", "rwxs", "-w-s", "-wxs"))
 
     def stat(self, path: str) -> os.stat_result:
         """What a link of /proc leads to."""

@@ -17,7 +17,7 @@ _SYS_SECCOMP = 317
 _AUDIT_ARCH_X86_64 = 0xC000003E
 _KILL, _ERRNO, _NOTIFY, _ALLOW = 0x80000000, 0x00050000, 0x7FC00000, 0x7FFF0000
 _SET_MODE_FILTER, _SPEC_ALLOW, _NEW_LISTENER = 1, 4, 8
-_CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020000
+CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020000
 _FORK_FLAGS = (0x01200011, 0x11)  # glibc's and musl's fork()
 
 _CLONE, _CLONE3 = 56, 435
@@ -88,7 +88,7 @@ def _clone(gated: bool, programs: bool) -> Code:
         forks += [(0x15, 0, 1, flags), *_PASS]
     forks += _DENY
     threads: Code = [(0x45, 0, 1, _CLONE_NAMESPACES), *_DENY, *_PASS]
-    return [*_arg(0), (0x45, 0, len(threads), _CLONE_THREAD), *threads, *forks]
+    return [*_arg(0), (0x45, 0, len(threads), CLONE_THREAD), *threads, *forks]
 
 
 def _tree(rules: list[tuple[int, Code]]) -> Code:
@@ -148,18 +148,20 @@ def allow_list(forks: bool, attributes: bool, programs: bool = False) -> bytes:
     return _program(_tree(rules))
 
 
-def fork_gate() -> bytes:
-    """The filter that reports to its listener every clone which is no thread, and every landlock_restrict_self."""
+def fork_gate(threads: bool) -> bytes:
+    """The filter that reports to its listener every landlock_restrict_self and every clone.
+
+    Without `threads` those clones are left out that make a thread.
+    """
+    forks_only = [] if threads else [*_arg(0), (0x45, 0, 1, CLONE_THREAD), *_PASS]
     return _program(
         [
             (0x15, 0, 1, RESTRICT),
             *_ret(_NOTIFY),
             (0x15, 1, 0, _CLONE),
             *_PASS,
-            *_arg(0),
-            (0x45, 1, 0, _CLONE_THREAD),
+            *forks_only,
             *_ret(_NOTIFY),
-            *_PASS,
         ]
     )
 

@@ -22,12 +22,12 @@ import types
 from typing import Any
 
 from tir_gym.executors import guest, jail, seccomp
-from tir_gym.executors.births import Births, Family, Member, hang_up
+from tir_gym.executors.births import CONTINUE, Births, answer, hang_up
 from tir_gym.executors.confine import WARM, Confinement
+from tir_gym.executors.rooms import Family, Member
 from tir_gym.executors.sweep import remove_tree
 
-_RECEIVE_NOTICE, _SEND_NOTICE = 0xC0502100, 0xC0182101
-_CONTINUE = 1
+_RECEIVE_NOTICE = 0xC0502100
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
 
 
@@ -162,8 +162,9 @@ class Server:
             return
         secret = bytes.fromhex(message["secret"])
         root = self.jail.root(message["sid"])
-        family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"], root)
-        member = Member(message["sid"], family, channel, secret, pid, family.pidfd, root + "/copies")
+        tasks = message["limits"]["processes"] + jail.COPIES
+        family = Family(pid, os.pidfd_open(pid), uid, message["limits"]["disk"], tasks, root)
+        member = Member(message["sid"], family, channel, secret, root + "/copies", root + "/work", pid, family.pidfd)
         family.members.add(member)
         self.families[pid] = family
         self.members[member.sid] = member
@@ -197,10 +198,14 @@ class Server:
             return
         births = self.births
         number, pid, _, call = struct.unpack_from("=QIIi", request)
-        refusal = births.confine(family, number, pid) if call == seccomp.RESTRICT else births.admit(family, pid)
-        answer = bytearray(struct.pack("=QqiI", number, 0, -refusal, 0 if refusal else _CONTINUE))
-        with contextlib.suppress(OSError):
-            jail.control(family.gate, _SEND_NOTICE, answer)
+        if call == seccomp.RESTRICT:
+            refusal = births.meet(family, number, pid)
+        elif struct.unpack_from("=Q", request, 32)[0] & seccomp.CLONE_THREAD:
+            refusal = births.admit_thread(family, pid)
+        else:
+            refusal = births.admit(family, pid)
+        if refusal or call != seccomp.RESTRICT:  # else it is answered when both halves have come
+            answer(family, number, 0 if refusal else CONTINUE, refusal)
         births.settle(family)
 
     # --- ends ----------------------------------------------------------------------------------------------------
@@ -226,8 +231,8 @@ class Server:
                 self._bury(member, status, cpu)
             if family.gate >= 0:
                 self.forget(family.gate)
-                os.close(family.gate)
-            os.close(family.pidfd)
+            for fd in {family.gate, family.tree, family.pidfd} - {-1}:
+                os.close(fd)
             if not self.config["namespaces"]:
                 remove_tree(family.root)
 
@@ -255,9 +260,8 @@ class Server:
             self.forget(member.pidfd)
             os.close(member.pidfd)
         if family.pid in self.families:
-            if member.box and self.config["namespaces"]:
-                with contextlib.suppress(OSError):
-                    self._unmount(family, member.box)
+            with contextlib.suppress(OSError):
+                self.births.rooms.clear(member)
             self.end_if_empty(family)
 
     def end_if_empty(self, family: Family) -> None:
@@ -273,13 +277,6 @@ class Server:
             if not self.config["namespaces"]:  # with them the first process takes the others along
                 with contextlib.suppress(OSError):
                     os.killpg(family.pid, signal.SIGKILL)
-
-    def _unmount(self, family: Family, box: str) -> None:
-        jail.setns(family.pidfd, jail.NEWNS)
-        try:
-            jail.umount(box)
-        finally:
-            jail.setns(self.jail.mounts, jail.NEWNS)
 
     # --- the child -----------------------------------------------------------------------------------------------
     def _born(self, message: dict[str, Any], channel: socket.socket, uid: int) -> None:

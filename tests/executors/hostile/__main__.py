@@ -1,35 +1,42 @@
 """`python -m tests.executors.hostile [--write]`: every program against every executor and against none; the matrix.
 
-With `--column NAME` only that column, as JSON. Needs user namespaces; as root it also shows the unprivileged columns.
+With `--column NAME` only that column, as JSON (and with `--few` only `FEW`). Needs user namespaces; as root it also
+shows the unprivileged columns. bubblewrap and docker are shown where they are installed.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shutil import which
 
+from tests.executors.engine import engine
 from tests.executors.hostile.control import ROOT, WAYS
 from tests.executors.hostile.program import HARMS
-from tests.executors.hostile.programs import HARMLESS, PROGRAMS
-from tests.executors.hostile.world import TIERS, attack, worlds
+from tests.executors.hostile.programs import FEW, HARMLESS, PROGRAMS
+from tests.executors.hostile.world import OTHERS, TIERS, judge, worlds
 
 PAGE = ROOT / "docs" / "security.md"
+STRANGER = (sys.executable, "-m", "tests.executors.hostile.stranger")
 BEGIN, END = "<!-- hostile: begin -->", "<!-- hostile: end -->"
 
 
-def column(tier: str) -> dict[str, str]:
-    """Program -> harms, "!" where it ended as it must not."""
+def column(tier: str, names: Iterable[str] = PROGRAMS) -> dict[str, str]:
+    """Program -> harms, "!" where it ended as it must not, "-" where there is nothing to run it against."""
     found = {}
-    with tempfile.TemporaryDirectory() as folder, worlds(tier, Path(folder)) as world:
-        for name, program in PROGRAMS.items():
-            verdict = attack(world, program)
-            wrong = verdict.done is not None and not program.then(verdict.done)
-            found[name] = verdict.harms + ("!" if wrong and not verdict.harms else "")
-            if found[name]:
-                print(name, verdict, file=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        url = stack.enter_context(engine()) if tier == "docker" else ""
+        world = stack.enter_context(worlds(tier, Path(folder), url))
+        for name in names:
+            found[name] = judge(world, name)
+            if found[name].strip("-"):
+                print(tier, name, found[name], file=sys.stderr)
     return found
 
 
@@ -66,13 +73,18 @@ def controls(names: list[str] | None = None) -> dict[str, dict[str, list[str]]]:
 
 
 def columns() -> dict[str, dict[str, str]]:
-    """Tier -> program -> harms, for the fork server."""
+    """Column -> program -> harms, for every executor that this machine has."""
     root = os.geteuid() == 0
-    runs = {("" if root else "unprivileged ") + t: (["--column", t], ()) for t in TIERS}
+    there = [*TIERS, *(other for other, program in zip(OTHERS, ("bwrap", "dockerd"), strict=True) if which(program))]
+    runs = {("" if root else "unprivileged ") + t: (["--column", t], ()) for t in there if root or t != "docker"}
     if root:
-        stranger = (sys.executable, "-m", "tests.executors.hostile.stranger")
-        runs |= {"unprivileged " + t: (["--column", t], stranger) for t in TIERS}
+        runs |= {"unprivileged " + t: (["--column", t], STRANGER) for t in there if t != "docker"}
     return {name: json.loads(_elsewhere(*how)) for name, how in runs.items()}
+
+
+def unforeseen(head: str, found: dict[str, str]) -> list[str]:
+    """The programs of a column that did what they are not known to do there."""
+    return [n for n, harms in found.items() if not set(harms) - {"-"} <= set(PROGRAMS[n].weak.get(head, ""))]
 
 
 def counts(found: dict[str, dict[str, list[str]]], name: str) -> bool:
@@ -87,14 +99,15 @@ def matrix(held: dict[str, dict[str, str]], bare: dict[str, dict[str, list[str]]
     lines = [
         f"{len(PROGRAMS)} programs; {len(real)} of them do harm where nothing is isolated, and only these count. "
         "`.` contained; " + ", ".join(f"`{letter}` {words}" for letter, words in HARMS.items()) + "; "
-        "`-` not run, `(…)` does not count.",
+        "`!` it did not end as it must; `-` not run, `(…)` does not count.",
         "",
         "| contained | " + " | ".join(heads) + " |",
         "|---|" + "---|" * len(heads),
     ]
-    totals = [sum(not held[head][name] for name in real) for head in held]
-    totals += [sum(not bare[way][name][0] for name in real) for way in WAYS]
-    lines += ["| **of those that count** | " + " | ".join(f"**{n}/{len(real)}**" for n in totals) + " |"]
+    ran = {head: [name for name in real if held[head][name] != "-"] for head in held}
+    totals = [f"{sum(not held[head][name] for name in ran[head])}/{len(ran[head])}" for head in held]
+    totals += [f"{sum(not bare[way][name][0] for name in real)}/{len(real)}" for way in WAYS]
+    lines += ["| **of those that count** | " + " | ".join(f"**{total}**" for total in totals) + " |"]
     section = ""
     for name, program in sorted(PROGRAMS.items(), key=lambda item: item[1].section):
         if program.section != section:
@@ -110,7 +123,7 @@ def matrix(held: dict[str, dict[str, str]], bare: dict[str, dict[str, list[str]]
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["--column"]:
-        print(json.dumps(column(arguments[1])))
+        print(json.dumps(column(arguments[1], FEW if "--few" in arguments else PROGRAMS)))
         return 0
     held, bare = columns(), controls()
     text = matrix(held, bare)
@@ -119,8 +132,7 @@ def main(arguments: list[str]) -> int:
         page = PAGE.read_text("utf-8")
         before, after = page.split(BEGIN)[0], page.split(END)[1]
         PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
-    out = [(head, name) for head in held for name in PROGRAMS if held[head][name]]
-    unexpected = [f"{h}: {n}" for h, n in out if not set(held[h][n]) <= set(PROGRAMS[n].weak.get(h, ""))]
+    unexpected = [f"{head}: {name}" for head in held for name in unforeseen(head, held[head])]
     print(*(f"NOT CONTAINED {line}" for line in unexpected), sep="\n", file=sys.stderr)
     return bool(unexpected)
 

@@ -13,7 +13,6 @@ from tests.executors.conftest import PATIENCE, STERN, run
 from tests.executors.hostile.program import PRELUDE
 from tests.executors.hostile.programs import PROGRAMS
 from tests.executors.hostile.world import TIERS, World, _look
-from tests.processes import descendants
 from tir_gym.core.interfaces import Done, Session
 from tir_gym.executors.process import wait_readable
 
@@ -48,7 +47,7 @@ def chaos(world: World, seed: int, sessions: int = 64, rounds: int = 5) -> list[
         else:
             honest.append(Honest(world.executor.open(STERN, number), 1))
             run(honest[-1].session, SETUP)
-    spared = descendants(world.top)
+    spared = world.processes()
     names = [p.name for p in PROGRAMS.values() if not p.cast and (p.section != "disk" or world.tier.endswith(TIERS[0]))]
     hostile: list[Session] = []
     problems: list[str] = []
@@ -62,7 +61,7 @@ def chaos(world: World, seed: int, sessions: int = 64, rounds: int = 5) -> list[
                 session.submit(world.fill(PROGRAMS[rng.choice(names)].code), 0.3)
         for session in rng.sample(hostile, len(hostile) // 8):
             session.close()
-        for pid in rng.sample(sorted(descendants(world.top) - spared), 2):
+        for pid in rng.sample(sorted(world.processes() - spared), 2):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         ends = gather([*wanted, *hostile])

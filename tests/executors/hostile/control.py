@@ -18,6 +18,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from tests.executors.hostile import naive
 from tests.executors.hostile.programs import HARMLESS, PROGRAMS
 from tests.executors.hostile.shell import SHELL
 from tests.executors.hostile.world import attack, own_limits, planted
-from tir_gym.core.interfaces import Done, Executor, Limits, RunStatus, Session, ToolSignature
+from tests.processes import descendants
+from tir_gym.core.interfaces import Done, Executor, HostCall, Limits, RunStatus, Session, ToolSignature
 from tir_gym.executors import jail
 
 ROOT = Path(__file__).parents[3]
 TMP = "/mnt"
 """Where the jail has its tmpfs; what it shows at /tmp and /dev is in there."""
-SPARES = 4
+SPARES = 24
 DEADLINE = 1.0
 """Seconds a program has at most."""
 PATIENCE = 3.0
@@ -44,7 +46,7 @@ class NaiveSession(Session):
 
     def __init__(self, executor: "Naive", channel: socket.socket, spares: list[socket.socket], output: int) -> None:
         self._executor, self._channel, self._spares, self._output = executor, channel, spares, output
-        self._turn, self._read, self._dead, self._copied = 0, 0, False, False
+        self._turn, self._call, self._read, self._dead, self._copied = 0, 0, 0, False, False
 
     def submit(self, code: str, deadline: float) -> int:
         self._turn += 1
@@ -53,7 +55,12 @@ class NaiveSession(Session):
 
     def events(self) -> list[Any]:
         try:
-            status, value, error, trace = naive.receive(self._channel)
+            said = naive.receive(self._channel)
+            if said[0] == "call":
+                _, name, arguments = said
+                self._call += 1
+                return [HostCall(self._turn, self._call, {"ask": "ask"}[name], arguments)]
+            status, value, error, trace = said
         except (EOFError, ConnectionError):
             self._dead = True
             return [Done(self._turn, RunStatus.KILLED, error="the worker has ended", state_lost=True)]
@@ -87,16 +94,17 @@ class NaiveSession(Session):
         return None
 
     def answer(self, call_id: int, value: Any = None, error: str = "") -> None:
-        raise NotImplementedError
+        naive.send(self._channel, value)
 
     def interrupt(self) -> None:
         raise NotImplementedError
 
     def put(self, path: str, data: bytes) -> None:
-        raise NotImplementedError
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(data)
 
     def get(self, path: str) -> bytes:
-        raise NotImplementedError
+        return Path(path).read_bytes()
 
 
 class Naive(Executor):
@@ -193,7 +201,7 @@ def train(name: str, way: str, verdict: int) -> None:
     os.chdir(work)
     letter = "?"
     try:
-        with planted(executor, Path(tempfile.mkdtemp()), 1, 0.5) as world:
+        with planted(executor, Path(tempfile.mkdtemp()), partial(descendants, 1), 0.5) as world:
             letter = "X"
             found = attack(world, program)
             os.pwrite(verdict, json.dumps([found.harms, repr(found.done)[:2000]]).encode(), 0)

@@ -15,8 +15,8 @@ from tests.executors.hostile.program import (
 SIGNALS, PROCESSES, ORPHANS, HANGS = "signals", "processes", "orphans", "hangs"
 MEMORY, DISK, OUTPUT = "memory", "disk", "output"
 QUICK = 0.3
+NO_INODES = {"bwrap": "!", "unprivileged bwrap": "!"}
 NO_QUOTA = {"no namespaces": "D", "unprivileged no namespaces": "D"}
-ONE_USER = {"no namespaces": "P", "unprivileged no namespaces": "P"}
 
 KILLS = [
     Program("kills the host", SIGNALS, "os.kill(HOST, 9)", refused),
@@ -94,7 +94,6 @@ MULTIPLIES = [
         PROCESSES,
         "threading.stack_size(65536)\nfor _ in range(1000): threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
         exhausted,
-        weak=ONE_USER,
     ),
     Program(
         "bombs with threads of full size",
@@ -247,7 +246,7 @@ TAKES = [
         DISK,
         "for n in range(15000): os.close(os.open(f'n{n}', os.O_CREAT))",
         refused,
-        weak=NO_QUOTA,
+        weak=NO_QUOTA | NO_INODES,
     ),
     Program(
         "reserves the disk", DISK, "os.posix_fallocate(os.open('big', os.O_CREAT | os.O_WRONLY), 0, 150 << 20)", refused

@@ -4,8 +4,6 @@ from tests.executors.hostile.program import Program, gone, ran, refused, typed
 
 KIN = "a fork against its parent and siblings"
 HOME = "home = os.getcwd()"
-ONE_USER = {"unprivileged namespaces": "L", "no namespaces": "L", "unprivileged no namespaces": "L"}
-UNSEEN = {"unprivileged no namespaces": "L"}
 SEARCH = """
 above = home
 for _ in range(4):
@@ -17,6 +15,26 @@ for _ in range(4):
                 try: show(open(os.path.join(here, name)).read())
                 except OSError: pass
 """
+SPOIL = """
+tried = [os.path.dirname(home), home]
+while tried:
+    here = tried.pop()
+    if here.count('/') > 20: continue
+    for act in (lambda: os.chmod(here, 0o755), lambda: tried.extend(e.path for e in os.scandir(here) if e.is_dir())):
+        try: act()
+        except OSError: pass
+    try: DEED
+    except OSError: pass
+"""
+MAP = """
+libc.mmap.restype = ctypes.c_void_p
+kept = os.open('kept', os.O_RDWR | os.O_CREAT)
+os.pwrite(kept, bytes(4096), 0)
+at = libc.mmap(None, ctypes.c_size_t(4096), 1, SHARE, kept, 0)
+os.close(kept)
+"""
+WRITE = "f = os.open('kept', os.O_RDWR); os.pwrite(f, MINE.encode(), 0); os.close(f)"
+DEEP = 20
 
 PROGRAMS = [
     Program("a copy reads its original's file", KIN, "open(home + '/kin').read()", typed, before=HOME, cast="copy"),
@@ -31,8 +49,72 @@ PROGRAMS = [
     Program("a copy removes its original's file", KIN, "os.unlink(home + '/kin')", typed, before=HOME, cast="copy"),
     Program("a copy reads what lies where it is", KIN, "show(open('kin').read())", refused, cast="copy"),
     Program("a copy searches for its original's files", KIN, SEARCH, ran, before=HOME, cast="copy"),
-    Program("an original searches for its copy's files", KIN, SEARCH, ran, before=HOME, cast="original", weak=ONE_USER),
+    Program("an original searches for its copy's files", KIN, SEARCH, ran, before=HOME, cast="original"),
     Program("a copy searches for its sibling's files", KIN, SEARCH, ran, before=HOME, cast="sibling"),
+    Program(
+        "an original opens its copy's directories",
+        KIN,
+        SPOIL.replace("DEED", "show(open(here + '/kin').read())"),
+        ran,
+        before=HOME,
+        cast="original",
+    ),
+    Program(
+        "an original writes into its copy's files",
+        KIN,
+        SPOIL.replace("DEED", "open(here + '/kin', 'r+').write('x')"),
+        ran,
+        before=HOME,
+        cast="original",
+    ),
+    Program(
+        "an original renames its copy's files",
+        KIN,
+        SPOIL.replace("DEED", "os.rename(here + '/kin', here + '/gone')"),
+        ran,
+        before=HOME,
+        cast="original",
+    ),
+    Program(
+        "a late copy reads its original's file",
+        KIN,
+        "for home in homes: show(open(home + '/kin').read())",
+        typed,
+        before="homes = [os.getcwd()]",
+        cast="copy",
+        generation=DEEP,
+    ),
+    Program(
+        "a late copy changes its original's file",
+        KIN,
+        "open(home + '/kin', 'w').write('x')",
+        typed,
+        before=HOME,
+        cast="copy",
+        generation=DEEP,
+    ),
+    Program(
+        "a late copy searches for its sibling's files", KIN, SEARCH, ran, before=HOME, cast="sibling", generation=DEEP
+    ),
+    Program(
+        "a late original searches for its copy's files", KIN, SEARCH, ran, before=HOME, cast="original", generation=DEEP
+    ),
+    Program(
+        "a file mapped before the fork",
+        KIN,
+        "show(ctypes.string_at(at, 99).decode('latin-1'))",
+        before=MAP.replace("SHARE", "1"),
+        plant=WRITE,
+        cast="copy",
+    ),
+    Program(
+        "a file mapped for itself before the fork",
+        KIN,
+        "show(ctypes.string_at(at, 99).decode('latin-1'))",
+        before=MAP.replace("SHARE", "2"),
+        plant=WRITE,
+        cast="copy",
+    ),
     Program(
         "a copy reads its original's memory", KIN, "scan(parent)", refused, before="parent = os.getpid()", cast="copy"
     ),
@@ -88,7 +170,6 @@ PROGRAMS = [
         "show(m[:].decode('latin-1'))",
         before="import mmap\nm = mmap.mmap(-1, 4096)",
         plant="m[:len(MINE)] = MINE.encode()",
-        weak=UNSEEN,
         cast="copy",
     ),
     Program(
@@ -97,7 +178,6 @@ PROGRAMS = [
         "show(m[:].decode('latin-1'))",
         before="import mmap\nm = mmap.mmap(-1, 4096)",
         plant="m[:len(MINE)] = MINE.encode()",
-        weak=UNSEEN,
         cast="sibling",
     ),
     Program(

@@ -49,6 +49,16 @@ def evaluate(code, space):
     return "" if value is None else repr(value)
 
 
+def tool(channel, name):
+    """A function that has the trainer call a tool."""
+
+    def call(text):
+        send(channel, ("call", name, {"text": text}))
+        return receive(channel)
+
+    return call
+
+
 def submission(space, code, seconds):
     status, value, error, trace = "ok", "", "", ""
     signal.signal(signal.SIGALRM, late)
@@ -79,6 +89,7 @@ def serve(ends):
         except EOFError:
             os._exit(0)
         if kind == "run":
+            space.setdefault("ask", tool(channel, "ask"))
             send(channel, submission(space, *rest))
         elif kind == "clear":
             space.clear()

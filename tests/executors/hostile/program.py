@@ -82,9 +82,11 @@ class Program:
     earlier: str = ""
     """What a session before it ran; that session is closed."""
     before: str = ""
-    """What the attacking session ran first; where there is a victim, before both were forked from it."""
+    """What the attacking session ran first; where there is a victim, before each fork on the way to both."""
     cast: str = ""
     """Who attacks whom: "copy" its original, "original" its copy, "sibling" the other copy; "": the host."""
+    generation: int = 1
+    """How many forks lie between the session that began and the copy."""
     plant: str = ""
     """What the victim does with its secret MINE before the attack."""
     next: str = "6 * 7"

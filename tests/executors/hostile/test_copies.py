@@ -1,12 +1,14 @@
 """A session against its copies and they against each other, also where code tampered with the interpreter first."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from tests.executors.conftest import STERN, run
+from tests.executors.conftest import PATIENCE, STERN, descendants, run
 from tests.executors.hostile.program import PRELUDE
 from tests.executors.hostile.programs import PROGRAMS
 from tests.executors.test_forkserver import GUEST
@@ -39,9 +41,8 @@ for number in range(100):
 found
 """
     seen = run(opened, search).value
-    if executor.namespaces and os.geteuid() == 0:  # else the folders of a family belong to the user they run as
-        assert "PermissionError" in seen
-        assert not any(digit in seen for digit in "0123456789")
+    assert "PermissionError" in seen
+    assert not any(digit in seen for digit in "0123456789")
     assert run(copy, "open('mine').read()").value == "'copy'"
 
 
@@ -65,6 +66,48 @@ sent
         assert run(other, "6 * 7").value == "42"
 
 
+LISTENS = {
+    "does not hold still": """
+def meet(box):
+    if box != g.work:
+        really(box)
+""",
+    "is woken meanwhile": """
+import signal, time
+jail = type(g).meet.__globals__['jail']
+wait = jail.landlock_enter
+def landlock_enter(fd):
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+    while True:
+        try:
+            return wait(fd)
+        except InterruptedError:
+            pass
+jail.landlock_enter = landlock_enter
+signal.signal(signal.SIGALRM, lambda *a: None)
+def meet(box):
+    if box == g.work:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+    else:
+        time.sleep(0.3)
+    really(box)
+""",
+}
+
+
+@pytest.mark.parametrize("trick", LISTENS)
+def test_a_copy_gets_no_place_but_while_its_original_holds_still(
+    executor: ForkServer, trick: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who runs meanwhile could hear where the copy is, and open its directory before it has another name."""
+    monkeypatch.setattr("tir_gym.executors.forked.FORK_S", 1.0)
+    opened, spare = executor.open(STERN, 0), executor.open(STERN, 0)
+    assert run(opened, f"{GUEST}\nreally = g.meet\n{LISTENS[trick]}\ng.meet = meet").status is RunStatus.OK
+    with pytest.raises(ForkError):
+        opened.fork()
+    assert run(spare, "6 * 7").value == "42"
+
+
 SKIPS = {
     "does not take up its rules": "jail.landlock_enter = lambda fd: None",
     "keeps its parent's directory": "os.chdir = lambda path: None",
@@ -85,16 +128,8 @@ def test_a_copy_that_keeps_a_way_to_its_parent_is_not_let_live(
     opened, spare = executor.open(STERN, 0), executor.open(STERN, 0)
     inside = "import os\nguest_globals = type(g).become_copy.__globals__\njail = guest_globals['jail']"
     run(opened, f"{GUEST}\n{inside}\n{SKIPS[trick]}")
-    if executor.namespaces or os.geteuid() == 0:
-        with pytest.raises(ForkError):
-            opened.fork()
-    else:  # the server may not look, so only the rules hold
-        with suppress(ForkError):
-            copy = opened.fork()
-            run(opened, "open('later', 'w').write('original')")
-            where = run(opened, "os.getcwd()").value
-            assert "Error" in run(copy, f"open({where} + '/later').read()").error
-            assert "Error" in run(copy, "open('later').read()").error
+    with pytest.raises(ForkError):
+        opened.fork()
     assert run(spare, "6 * 7").value == "42"
 
 
@@ -109,20 +144,47 @@ def test_what_would_stay_shared_is_not_copied(executor: ForkServer, kind: str) -
         code += "g.obstacle = lambda ours: ''\n"
     opened = executor.open(STERN, 0)
     assert run(opened, code).status is RunStatus.OK
-    if not executor.namespaces and os.geteuid() != 0:
-        pytest.skip("without namespaces and privileges the server may not look into a session")
     with pytest.raises(ForkError, match="busy"):
         opened.fork()
     assert run(opened, "6 * 7").value == "42"
 
 
 def test_generations_go_on_beyond_the_kernels_bound_on_layers(executor: ForkServer) -> None:
+    """As checkpoints at every turn make them; relative paths, and those that Python tells, stay good in all of them."""
+    line = [executor.open(STERN, 0)]
+    run(line[0], "import os, tempfile\nturn = 0")
+    for turn in range(40):
+        run(line[-1], f"turn += 1\nopen('turn', 'w').write(str({turn}))")
+        line.append(line[-1].fork())
+    told = "open(os.getcwd() + '/turn').read(), open(tempfile.gettempdir() + '/turn').read(), turn"
+    for turn in (5, 25, 39):
+        assert run(line[turn], told).value == f"('{turn}', '{turn}', {turn + 1})"
+        line[turn].put("sent", b"from outside")
+        assert line[turn].get("sent") == b"from outside"
+    for one in line:
+        one.close()
+
+
+def test_copies_that_have_ended_leave_no_directories(executor: ForkServer) -> None:
+    if executor.namespaces and os.geteuid() != 0:
+        pytest.skip("only root may look into the mounts of a session")
     line = [executor.open(STERN, 0)]
     for _ in range(18):
         line.append(line[-1].fork())
-    assert run(line[-1], "6 * 7").value == "42"
-    for one in line:
+    where = [run(one, "import os\nos.getcwd()").value[1:-1] for one in line]
+
+    def left() -> list[str]:
+        roots = [Path(f"/proc/{pid}/root") for pid in descendants(os.getpid())]
+        rooms = [Path(*Path(path).parts[1:-2]) for path in where[1:]]
+        return [str(room) for room in rooms if any((root / room).exists() for root in roots)]
+
+    assert len(left()) == 18
+    for one in line[1:]:
         one.close()
+    until = time.monotonic() + PATIENCE
+    while found := left():  # the server buries them in between
+        assert time.monotonic() < until, found
+        assert run(line[0], "6 * 7").value == "42"
 
 
 def test_a_copy_is_held_as_its_original(executor: ForkServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.executors.conftest import PATIENCE
 from tests.executors.hostile.shell import SHELL
 from tests.executors.hostile.world import World, attack, planted
+from tests.processes import descendants
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.executors.forkserver import ForkServer
 
@@ -23,7 +24,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         executor = ForkServer(preload=("numpy",), programs=True, spare=0).acquire()
     except ExecutorUnavailable as error:
         pytest.skip(f"NO NAMESPACES: {error}")
-    with planted(executor, folder, os.getpid(), PATIENCE) as found:
+    with planted(executor, folder, descendants, PATIENCE) as found:
         yield found
     executor.release()
 

@@ -1,21 +1,29 @@
 """A host worth attacking, the attack, and the verdict: judged by what the host sees, whatever the session says."""
 
 import contextlib
+import functools
+import json
 import os
 import re
 import resource
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from tests.executors.conftest import PATIENCE, STERN, all_end, run
+from tests.executors.conftest import PATIENCE, STERN, Tool, all_end, finish, run
+from tests.executors.engine import IMAGE
 from tests.executors.hostile.program import PRELUDE, WON, Program
+from tests.executors.hostile.programs import PROGRAMS
 from tests.processes import descendants
-from tir_gym.core.interfaces import Done, Executor, ForkError, RunStatus, Session
+from tir_gym.core.interfaces import Done, Executor, ForkError, HostCall, RunStatus, Session
+from tir_gym.executors.bwrap import BwrapExecutor
+from tir_gym.executors.docker import LABEL, DockerExecutor
 from tir_gym.executors.forkserver import ForkServer
+from tir_gym.executors.frames import MAX_ARGUMENTS
 
 GOLD = Path(__file__).with_name("gold.json")
 MEMORY_MB, TASKS, DISK, INODES = 600, 250, 64 << 20, 10_000
@@ -27,6 +35,9 @@ def secret(kind: str) -> str:
 
 
 TIERS = ("namespaces", "no namespaces")
+"""Of the fork server."""
+OTHERS = ("bwrap", "docker")
+"""Executors without live copies."""
 
 
 @dataclass
@@ -35,8 +46,8 @@ class World:
 
     executor: Executor
     folder: Path
-    top: int
-    """The process below which everything is that sessions may start."""
+    processes: Callable[[], set[int]]
+    """All that sessions may have started."""
     patience: float
     """Seconds that processes have to end."""
     names: dict[str, str]
@@ -63,7 +74,7 @@ class Verdict:
 
 
 @contextlib.contextmanager
-def planted(executor: Executor, folder: Path, top: int, patience: float) -> Iterator[World]:
+def planted(executor: Executor, folder: Path, processes: Callable[[], set[int]], patience: float) -> Iterator[World]:
     """A world for `executor`, which must be leased; `folder` must be there for others to enter."""
     kept = {kind: secret(kind) for kind in ("file", "env", "heap", "open", "mine", "left")}
     plant_secret(folder, kept["file"])
@@ -112,21 +123,42 @@ def planted(executor: Executor, folder: Path, top: int, patience: float) -> Iter
         }
         kept["gold"] = "canary-gold-5eed5eed5eed5eed"
         yield World(
-            executor, folder, top, patience, names, kept, listeners, witness, neighbour, _shape(folder / "secret")
+            executor, folder, processes, patience, names, kept, listeners, witness, neighbour, _shape(folder / "secret")
         )
 
 
 @contextlib.contextmanager
-def worlds(tier: str, folder: Path) -> Iterator[World]:
-    """A world round a fork server of its own, in one of `TIERS` if the machine has it; opens `folder` to all."""
+def worlds(tier: str, folder: Path, engine_url: str = "") -> Iterator[World]:
+    """A world round an executor of its own, one of `TIERS` or `OTHERS`; opens `folder` to all.
+
+    The world's tier is what the machine has. Raises `ExecutorUnavailable`.
+    """
     for path in (folder, *folder.parents):
         if path.is_relative_to(tempfile.gettempdir()) and path.stat().st_uid == os.geteuid():
             path.chmod(path.stat().st_mode | 0o055)
-    executor = ForkServer(preload=("numpy",), namespaces=tier == TIERS[0], spare=0)
-    with executor.leased(), planted(executor, folder, os.getpid(), PATIENCE) as world:
-        found = TIERS[executor.report()["namespaces"] != "enforced"]
+    executor: ForkServer | BwrapExecutor | DockerExecutor
+    processes = descendants
+    if tier == "bwrap":
+        executor = BwrapExecutor(("numpy",), spare=0)
+    elif tier == "docker":
+        executor = DockerExecutor(IMAGE, ("numpy",), spare=0, url=engine_url)
+        processes = functools.partial(_in_containers, executor)
+    else:
+        executor = ForkServer(preload=("numpy",), namespaces=tier == TIERS[0], spare=0)
+    with executor.leased(), planted(executor, folder, processes, PATIENCE) as world:
+        found = TIERS[executor.report()["namespaces"] != "enforced"] if tier in TIERS else tier
         world.tier = found if os.geteuid() == 0 else f"unprivileged {found}"
         yield world
+
+
+def _in_containers(executor: DockerExecutor) -> set[int]:
+    """The processes of all sessions in containers."""
+    engine, found = executor._own.engine, set[int]()
+    for container in engine.containers(filters={"label": LABEL}):
+        with contextlib.suppress(OSError, LookupError):  # it ends just now
+            if pid := engine.inspect_container(container["Id"])["State"]["Pid"]:
+                found |= {pid, *descendants(pid)}
+    return found
 
 
 def attack(world: World, program: Program) -> Verdict:
@@ -135,7 +167,7 @@ def attack(world: World, program: Program) -> Verdict:
     with contextlib.ExitStack() as opened:
 
         def new() -> Session:
-            fresh = world.executor.open(STERN, 1)
+            fresh = world.executor.open(STERN, 1, [Tool("ask", ("text",))])
             opened.callback(fresh.close)
             return fresh
 
@@ -145,13 +177,17 @@ def attack(world: World, program: Program) -> Verdict:
             first.close()
         if program.next not in world.clean:
             world.clean[program.next] = _next(world, program)
-        before, disk, shared = descendants(world.top), _disk(world), _shared_mb()
+        before, disk, shared = world.processes(), _disk(world), _shared_mb()
         attacker = new()
         assert run(attacker, PRELUDE).status is RunStatus.OK
-        if program.before:
-            run(attacker, world.fill(program.before))
         victim, mine = None, secret("kin")
         try:
+            for generation in range(program.generation):
+                if generation:
+                    attacker = attacker.fork()
+                    opened.callback(attacker.close)
+                if program.before:
+                    run(attacker, world.fill(program.before))
             if program.cast:
                 copy = attacker.fork()
                 opened.callback(copy.close)
@@ -164,12 +200,15 @@ def attack(world: World, program: Program) -> Verdict:
                 run(victim, f"kin = {mine!r}\nopen('kin', 'w').write(kin)\n{plant}")
         except ForkError:
             return Verdict(_look(world, harms), None)
-        done = run(attacker, world.fill(program.code), program.deadline)
+        attacker.submit(world.fill(program.code), program.deadline)
+        done = finish(attacker, functools.partial(_echo, harms))
+        if program.section == "files in and out" and not done.state_lost:
+            harms |= _exchange(world, attacker)
         text = done.stdout + done.stderr + done.value + done.error + done.traceback
         harms |= {"F"} if len(text) >= 6 * STERN.output_chars else set()
         harms |= {"A"} if WON in text else set()
         harms |= {"L"} if any(kept in text for kept in (*world.secrets.values(), mine)) else set()
-        started = descendants(world.top) - before
+        started = world.processes() - before
         tasks, peak = _tasks_and_peak(started)
         harms |= {"P"} if tasks > TASKS else set()
         harms |= {"M"} if peak > MEMORY_MB or (program.section == "memory" and _shared_mb() - shared > 400) else set()
@@ -186,6 +225,32 @@ def attack(world: World, program: Program) -> Verdict:
         after = _next(world, program)
         harms |= {"B"} if after != world.clean[program.next] else set()
     return Verdict(_look(world, harms), done)
+
+
+def _echo(harms: set[str], call: HostCall) -> Any:
+    """The tool `ask`, as the trainer has it."""
+    text = call.arguments["text"]
+    harms |= {"F"} if len(json.dumps(text, allow_nan=False)) > 10 * STERN.output_chars + MAX_ARGUMENTS else set()
+    return text
+
+
+def _exchange(world: World, session: Session) -> set[str]:
+    """Take a file from a session and give it one."""
+    found = b""
+    with contextlib.suppress(FileNotFoundError, ValueError, RuntimeError):
+        found = session.get("out")
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        session.put("in/secret", b"from the trainer")
+    return {"L"} if any(kept.encode() in found for kept in world.secrets.values()) else set()
+
+
+def judge(world: World, name: str) -> str:
+    """The harms of one program, "!" where it ended as it must not, "-" where there are no copies for it to attack."""
+    program = PROGRAMS[name]
+    if program.cast and not isinstance(world.executor, ForkServer):
+        return "-"
+    verdict = attack(world, program)
+    return verdict.harms or "!" * (verdict.done is not None and not program.then(verdict.done))
 
 
 def _next(world: World, program: Program) -> tuple[str, ...]:
