@@ -54,7 +54,7 @@ def test_others_start_none() -> None:
 def test_what_was_started_ends_with_the_session_in_the_middle_of_a_call(executor: ForkServer) -> None:
     before = descendants()
     session = executor.open(STERN, 0, [Tool("ready")])
-    deaf = "trap '' INT TERM HUP; (trap '' INT TERM HUP; sleep 1000 & exec -a x sleep 1000) & echo up; wait"
+    deaf = "trap '' INT TERM HUP; (trap '' INT TERM HUP; sleep 1000 & echo up; exec -a x sleep 1000) & wait"
     code = (
         f"child = subprocess.Popen(['bash', '-c', {deaf!r}], stdout=subprocess.PIPE); child.stdout.readline(); ready()"
     )

@@ -163,7 +163,7 @@ def test_a_session_that_was_lost_has_its_opening_files_again(monkeypatch):
     env = environment(Sedate)
     bash(env, "rm -r *; echo new > new")
     (session,) = env._slot._sessions.values()
-    session.held.end()
+    session._real.held.end()
     assert "the session was restarted: its files are as they were at the beginning" in bash(env, "sleep 1000")
     assert last(env).error.value == "state_lost"
     assert bash(env, "ls") == "deep\nempty\nnotes.txt"
