@@ -86,7 +86,8 @@ class Births:
 
     def admit(self, family: Family, pid: int) -> int:
         """Whether a process may fork now: 0, or the error it gets."""
-        under_way = (b for b in self.lines.values() if b.parent.family is family and b.parent.pid == pid and b.tickets)
+        newest = reversed(self.lines.values())  # one that failed may not have ended yet
+        under_way = (b for b in newest if b.parent.family is family and b.parent.pid == pid and b.tickets)
         birth = next(under_way, None)
         if birth is None:
             return 1
@@ -109,7 +110,7 @@ class Births:
         The original holds still there from before its copy has a place until the copy is confined in it.
         """
         self.drain()
-        under_way = (b for b in self.lines.values() if b.parent.family is family and not b.apart)
+        under_way = (b for b in reversed(self.lines.values()) if b.parent.family is family and not b.apart)
         birth = next((b for b in under_way if pid in (b.parent.pid, b.child.pid)), None)
         if birth is None:
             return errno.EPERM
