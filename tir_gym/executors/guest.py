@@ -324,8 +324,8 @@ class Guest:
                 line.send(b"parent")
             self.meet(self.work)
         except OSError as caught:
-            reason = "hidden threads?" if caught.errno == 16 else "too many live copies?"
-            error = f"the kernel refuses to fork: {caught.strerror}; {reason}"
+            reason = {11: "; too many live copies?", 16: "; hidden threads?"}.get(caught.errno or 0, "")
+            error = f"the kernel refuses to fork: {caught.strerror}{reason}"
         os.close(channel)
         line.close()
         self.channel.send({"t": "forked", "token": token, "error": error})
