@@ -165,7 +165,8 @@ def default_executor(programs: bool = False) -> "Executor":
 def _executor_for(setting: "Setting", executor: "Executor | None") -> "Executor | None":
     from tir_gym.core.interfaces import Executor
 
-    _require("executor", executor, Executor)
+    if executor is not None and not isinstance(executor, Executor):
+        raise TypeError(f"executor={executor!r} must be an executor, such as tir_gym.executors.ForkServer()")
     if executor is not None and setting.runs_programs and not executor.runs_programs:
         raise ValueError(
             f"{setting.env_id} needs sessions that may start programs, and those of {executor!r} may not; "

@@ -58,7 +58,10 @@ class Pool:
                 _remove_stale(f"{home}/{name}")
         while True:
             folder = f"{home}/{_PREFIX}{os.urandom(6).hex()}"
-            os.mkdir(folder)  # noqa: PTH102
+            try:
+                os.mkdir(folder)  # noqa: PTH102
+            except OSError as error:  # its own text would hold the name, another one each time
+                raise OSError(error.errno, f"{error.strerror}, to make a cgroup in {home}") from None
             try:
                 lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:

@@ -410,7 +410,7 @@ class DurableSession(Session):
     # --- files and copies ----------------------------------------------------------------------------------------
     def put(self, path: str, data: bytes) -> None:
         """Write a file of the working directory, after the replay where one is due. See `Session.put`."""
-        path, data, failed = relative_path(path), bytes(data), True
+        path, data, failed = relative_path(path), bytes(memoryview(data)), True
         real = self._bring_up()
         try:
             real.put(path, data)

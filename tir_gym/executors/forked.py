@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tir_gym.core.interfaces import ForkError, Limits, RunStatus
-from tir_gym.executors.frames import FORKED, clean
+from tir_gym.executors.frames import FORKED, clean, require_seed
 from tir_gym.executors.process import ServerProcess, wait_readable
 from tir_gym.executors.session import GuestSession, orders
 
@@ -87,6 +87,8 @@ class ForkedSession(GuestSession):
 
         If the copy does not come in `FORK_S` seconds or is not what it should be, this session is lost, too.
         """
+        if seed is not None:
+            require_seed(seed)
         try:
             self._must_be_idle()
         except RuntimeError as error:

@@ -15,7 +15,15 @@ from typing import Any, Self
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
 from tir_gym.executors.durable import DurableSession
 from tir_gym.executors.forked import ForkedSession
-from tir_gym.executors.process import NoNamespacesError, Preload, ServerProcess, profile, wait_readable
+from tir_gym.executors.process import (
+    NoNamespacesError,
+    Preload,
+    ServerProcess,
+    package_names,
+    profile,
+    require_whole,
+    wait_readable,
+)
 from tir_gym.executors.report import TRIAL, observe
 from tir_gym.executors.roster import Roster
 from tir_gym.executors.tiers import admit, tier_named
@@ -99,8 +107,8 @@ class ForkServer(Executor):
     in the same way.
 
     `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in
-    a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions together may take where
-    cgroups can be made; 0 is half of what the host has.
+    a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions and the server (some 80 MB
+    with "lean") may take together where cgroups can be made; 0 is half of what the host has.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -119,12 +127,10 @@ class ForkServer(Executor):
     pool_tasks: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("spare", "live", "pool_memory_mb", "pool_tasks"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name}={value!r} must be a whole number, 0 or more")
+        require_whole(self, "spare", "live", "pool_memory_mb", "pool_tasks")
         tier_named(self.min_tier)
         object.__setattr__(self, "preload", profile(self.preload))
+        object.__setattr__(self, "packages", package_names("packages", self.packages))
         object.__setattr__(self, "_state", _State(self.live))
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -96,6 +96,12 @@ def _proper(value: Any, depth: int) -> Any:
     return value
 
 
+def require_seed(seed: int) -> None:
+    """Raise `TypeError` for anything but an int, of which a session could not seed its generators."""
+    if not isinstance(seed, int):
+        raise TypeError(f"seed={seed!r} must be an int")
+
+
 def relative_path(path: str) -> str:
     """`path` in normal form. Raises `ValueError` unless it names something inside the working directory."""
     parts = PurePosixPath(path).parts

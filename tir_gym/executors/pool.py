@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 
 from tir_gym.core.interfaces import Executor, Limits, ToolSignature
 from tir_gym.executors.cell import Cell
-from tir_gym.executors.process import Preload, profile, wait_readable
+from tir_gym.executors.process import Preload, profile, require_whole, wait_readable
 from tir_gym.executors.report import TRIAL, observe
 from tir_gym.executors.session import GuestSession, orders
 from tir_gym.executors.tiers import Tier, admit, tier_named
@@ -113,6 +113,7 @@ class PooledExecutor(Executor):
     """The tier that is claimed at most, whatever attacks show."""
 
     def __post_init__(self) -> None:
+        require_whole(self, "spare")
         tier_named(self.min_tier)
         object.__setattr__(self, "preload", profile(self.preload))
         object.__setattr__(self, "_state", _State())

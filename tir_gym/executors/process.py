@@ -78,7 +78,22 @@ def profile(preload: Preload) -> tuple[str, ...]:
         if preload not in PROFILES:
             raise ValueError(f"preload={preload!r} must be {' or '.join(map(repr, PROFILES))}, or a tuple of packages")
         return PROFILES[preload]
-    return tuple(preload)
+    return package_names("preload", preload)
+
+
+def package_names(option: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The value of an option that lists packages. Raises `ValueError`."""
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{option}={names!r} must be a tuple of package names")
+    return tuple(names)
+
+
+def require_whole(executor: Any, *names: str) -> None:
+    """Raise `ValueError` that names the first of these options that is no whole number, 0 or more."""
+    for name in names:
+        value = getattr(executor, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{name}={value!r} must be a whole number, 0 or more")
 
 
 def _packages(names: Sequence[str]) -> list[str]:
@@ -195,10 +210,10 @@ class ServerProcess:
             raise
         finally:
             far.close()
-        self.hello: dict[str, Any] = self._greet()
+        self.hello: dict[str, Any] = self._greet(any(pool))
         self.control.setblocking(False)
 
-    def _greet(self) -> dict[str, Any]:
+    def _greet(self, bounded: bool) -> dict[str, Any]:
         self.control.settimeout(START_S)
         try:
             hello: dict[str, Any] = json.loads(self.control.recv(1 << 16) or b"null") or {}
@@ -207,7 +222,8 @@ class ServerProcess:
         if hello.get("t") != "hello":
             self.close()
             kind = NoNamespacesError if hello.get("t") == "refused" else ExecutorUnavailable
-            raise kind(f"the fork server did not start: {hello.get('text', 'it ended at once')}")
+            ended = "it ended at once" + ("; pool_memory_mb or pool_tasks may be too small for it" if bounded else "")
+            raise kind(f"the fork server did not start: {hello.get('text', ended)}")
         return hello
 
     def new_sid(self) -> int:

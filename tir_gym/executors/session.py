@@ -38,6 +38,7 @@ from tir_gym.executors.frames import (
     pack,
     proper,
     relative_path,
+    require_seed,
     unpack,
 )
 from tir_gym.executors.process import START_S, wait_readable
@@ -140,6 +141,7 @@ class GuestSession(Session):
 
     def begin(self, seed: int, tools: Sequence[ToolSignature]) -> None:
         """Queue what makes a warm interpreter the session of one episode: its seed and the functions it has."""
+        require_seed(seed)
         self._tools = {tool.name: tuple(tool.parameter_names) for tool in tools}
         offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
         self.tell({"t": "begin", "seed": seed, "tools": offered})
@@ -153,6 +155,8 @@ class GuestSession(Session):
             self._end_status = None
             return self._turn
         self._must_be_idle()
+        if not isinstance(code, str) or not isinstance(deadline, (int, float)):
+            raise TypeError(f"submit() takes code as str and a deadline in seconds, not {code!r:.80} and {deadline!r}")
         self._turn += 1
         self._token = os.urandom(8).hex()
         self._running, self._interrupted, self._call, self._calls = True, False, 0, self._calls
