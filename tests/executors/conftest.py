@@ -2,12 +2,13 @@ import os
 import select
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.executors.engine import NoEngineError, engine
+from tests.executors.engine import NoEngineError, engine, podman
 from tir_gym.core.interfaces import Done, HostCall, Limits, Session, Stdout
 from tir_gym.executors.forkserver import ForkServer
 from tir_gym.executors.process import wait_readable
@@ -99,12 +100,22 @@ def session(executor: ForkServer) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
-def engine_url() -> Iterator[str]:
-    """A container engine of our own; without one the test is skipped, with the reason."""
+def docker_url() -> Iterator[str]:
+    """A Docker Engine of our own; without one the test is skipped, with the reason."""
+    yield from _url("NO DOCKER ENGINE", engine)
+
+
+@pytest.fixture(scope="session")
+def podman_url() -> Iterator[str]:
+    """A Podman of our own; without one the test is skipped, with the reason."""
+    yield from _url("NO PODMAN", podman)
+
+
+def _url(lack: str, start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     try:
-        running = engine()
+        running = start()
         url = running.__enter__()
     except NoEngineError as error:
-        pytest.skip(f"NO CONTAINER ENGINE: {error}")
+        pytest.skip(f"{lack}: {error}")
     yield url
     running.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""A container engine of the tests' own: Debian's dockerd on a private socket, with an image made without a registry."""
+"""Container engines of the tests' own on private sockets, with an image made without a registry."""
 
 import importlib.util
 import os
@@ -38,25 +38,77 @@ def rootfs() -> Path:
 @contextmanager
 def engine() -> Iterator[str]:
     """The URL of a running dockerd that has `IMAGE`; all of it is gone afterwards. Raises `NoEngineError`."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        raise NoEngineError("a dockerd needs root and Debian's docker.io (apt-get install docker.io)")
+    _needs("dockerd", "docker.io")
+    with tempfile.TemporaryDirectory(prefix="tir_gym-engine-") as folder:
+        options = f"--data-root={folder}/data --exec-root={folder}/exec --pidfile={folder}/pid -H unix://{folder}/sock"
+        options += " --bridge=none --iptables=false --ip-forward=false --ip-masq=false"
+        with _serving(["dockerd", *options.split()], Path(folder)) as url:
+            _import(url)
+            yield url
+
+
+@contextmanager
+def podman() -> Iterator[str]:
+    """As `engine`, of a podman behind its Docker-compatible socket."""
+    _needs("podman", "podman")
+    with tempfile.TemporaryDirectory(prefix="tir_gym-podman-") as folder:
+        options = f"--root={folder}/root --runroot={folder}/run --tmpdir={folder}/tmp --network-config-dir={folder}/net"
+        options += " --cgroup-manager=cgroupfs --events-backend=file"
+        if shutil.which("runc"):  # crun refuses hybrid control groups
+            options += " --runtime=runc"
+        command = ["podman", *options.split()]
+        try:
+            with _serving([*command, "system", "service", "-t", "0", f"unix://{folder}/sock"], Path(folder)) as url:
+                _command([*command, "import", "--quiet", str(rootfs()), f"docker.io/library/{IMAGE}"])
+                yield url
+                _command([*command, "rm", "--all", "--force"])
+        finally:
+            _unmount(folder)
+
+
+def _unmount(folder: str) -> None:
+    """Wait for what podman left to clean up after its containers, which would mount again; then undo the mounts."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and any(folder.encode() in _arguments(p) for p in Path("/proc").glob("[0-9]*")):
+        time.sleep(0.05)
+    while subprocess.run(["umount", f"{folder}/root/overlay"], capture_output=True).returncode == 0:
+        pass
+
+
+def _arguments(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _needs(program: str, package: str) -> None:
+    if os.geteuid() != 0 or shutil.which(program) is None:
+        raise NoEngineError(f"{program} needs root and Debian's {package} (apt-get install {package})")
     if importlib.util.find_spec("docker") is None:
         raise NoEngineError("the Docker SDK is missing (pip install docker)")
-    with tempfile.TemporaryDirectory(prefix="tir_gym-engine-") as folder:
-        url = f"unix://{folder}/sock"
-        options = f"--data-root={folder}/data --exec-root={folder}/exec --pidfile={folder}/pid -H {url} --bridge=none"
-        options += " --iptables=false --ip-forward=false --ip-masq=false"
-        with (
-            Path(folder, "log").open("wb") as log,
-            subprocess.Popen(["dockerd", *options.split()], stdout=log, stderr=log, start_new_session=True) as daemon,
-        ):
-            try:
-                _ready(url, daemon, Path(folder, "log"))
-                _import(url)
-                yield url
-            finally:
-                daemon.terminate()
-                daemon.wait(60)
+
+
+def _command(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise NoEngineError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
+
+
+@contextmanager
+def _serving(command: list[str], folder: Path) -> Iterator[str]:
+    """The URL of the engine that `command` runs, which listens at `folder`/sock; it ends afterwards."""
+    url, log = f"unix://{folder}/sock", folder / "log"
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True) as daemon,
+    ):
+        try:
+            _ready(url, daemon, log)
+            yield url
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
 
 
 def _ready(url: str, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -72,7 +124,7 @@ def _ready(url: str, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
                 client.close()
             return
         time.sleep(0.05)
-    raise NoEngineError(f"dockerd did not start: {log.read_text()[-1000:]}")
+    raise NoEngineError(f"{daemon.args[0]} did not start: {log.read_text()[-1000:]}")
 
 
 def _import(url: str) -> None:

@@ -41,7 +41,7 @@ def _unsafe() -> Executor:
         return UnsafeSubprocess(("numpy",))
 
 
-@pytest.fixture(scope="module", params=["fork server", "bwrap", "docker", "remote", "unsafe"])
+@pytest.fixture(scope="module", params=["fork server", "bwrap", "docker", "podman", "remote", "unsafe"])
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
     match request.param:
         case "fork server":
@@ -52,9 +52,9 @@ def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
             except ExecutorUnavailable as error:
                 pytest.skip(f"NO BUBBLEWRAP: {error}")
             yield Kind("bwrap", partial(BwrapExecutor, ("numpy",)))
-        case "docker":
-            url = request.getfixturevalue("engine_url")
-            yield Kind("docker", partial(DockerExecutor, IMAGE, ("numpy",), url=url), tier="C")
+        case "docker" | "podman":
+            url = request.getfixturevalue("docker_url" if request.param == "docker" else "podman_url")
+            yield Kind(request.param, partial(DockerExecutor, IMAGE, ("numpy",), url=url), tier="C")
         case "remote":
             with ForkServer(("numpy",)).leased() as behind:
                 server = FusionServer(behind)

@@ -26,6 +26,10 @@ _WORK = "/box/work"
 _READABLE = ("/usr", "/lib", "/lib64", "/opt", "/dev/zero", "/dev/urandom", "/dev/random")
 _ROOM_MB = 128
 """Of a container's memory: what the keeper and its preloaded packages take."""
+_PODMANS_OWN = ("/run", "/tmp", "/var/tmp")  # noqa: S108
+"""Where Podman mounts something writable into a read-only root, unless something else is mounted there."""
+_PODMAN_TASKS = 4096
+"""Of all its sessions together; its own limit, 4194304, can be set with CAP_SYS_RESOURCE only."""
 _GONE_S = 30.0
 _STDERR = 2
 
@@ -181,18 +185,25 @@ class DockerExecutor(PooledExecutor):
 
         engine = self._own.engine
         memory = (limits.memory_mb + limits.disk_mb + _ROOM_MB) << 20
+        tmpfs = {_WORK: f"rw,noexec,nosuid,nodev,size={limits.disk_mb << 20},mode=1777"}
+        ulimits = {"nofile": 1024}
+        if _is_podman(engine):
+            tmpfs |= dict.fromkeys(_PODMANS_OWN, "ro,noexec,nosuid,nodev")
+            ulimits["nproc"] = _PODMAN_TASKS
+        else:
+            tmpfs[_WORK] += ",nr_inodes=2048"
         host = engine.create_host_config(
             network_mode="none",
             ipc_mode="none",
             read_only=True,
-            tmpfs={_WORK: f"rw,noexec,nosuid,nodev,size={limits.disk_mb << 20},nr_inodes=2048,mode=1777"},
+            tmpfs=tmpfs,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges:true"],
             mem_limit=memory,
             memswap_limit=memory,
             pids_limit=limits.processes + 2,
             nano_cpus=int(self.cpus * 1e9),
-            ulimits=[docker.types.Ulimit(name="nofile", soft=1024, hard=1024)],
+            ulimits=[docker.types.Ulimit(name=name, soft=most, hard=most) for name, most in ulimits.items()],
             log_config=docker.types.LogConfig(type="none"),
             auto_remove=True,
         )
@@ -229,6 +240,10 @@ def build(engine: Any, tag: str, **arguments: str) -> None:
     for line in said:
         if "error" in line:
             raise OSError(f"building it failed: {line['error']}")
+
+
+def _is_podman(engine: Any) -> bool:
+    return any("Podman" in part["Name"] for part in engine.version().get("Components", ()))
 
 
 def _attach(engine: Any, name: str) -> socket.socket:

@@ -32,7 +32,7 @@ def test_it_stays_inside(world: World, name: str) -> None:
 
 @pytest.fixture(scope="module", params=OTHERS)
 def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    url = request.getfixturevalue("engine_url") if request.param == "docker" else ""
+    url = request.getfixturevalue("docker_url") if request.param == "docker" else ""
     try:
         with worlds(request.param, tmp_path_factory.mktemp("host"), url) as planted:
             yield planted
