@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 IMAGE = "tir-gym-test:bookworm"
@@ -67,9 +68,11 @@ def podman() -> Iterator[str]:
 
 
 def _unmount(folder: str) -> None:
-    """Wait for what podman left to clean up after its containers, which would mount again; then undo the mounts."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until and any(folder.encode() in _arguments(p) for p in Path("/proc").glob("[0-9]*")):
+    """End what podman left to clean up after its containers, which would mount again; then undo the mounts."""
+    while left := [int(p.name) for p in Path("/proc").glob("[0-9]*") if folder.encode() in _arguments(p)]:
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
     while subprocess.run(["umount", f"{folder}/root/overlay"], capture_output=True).returncode == 0:
         pass
