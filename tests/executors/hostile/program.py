@@ -58,7 +58,7 @@ def protocol(done: Done) -> bool:
 
 
 def stopped(done: Done) -> bool:
-    return done.status is RunStatus.TIMEOUT and bounded(done)
+    return done.status in {RunStatus.TIMEOUT, RunStatus.OUTPUT_LIMIT} and bounded(done)
 
 
 def memory(done: Done) -> bool:
