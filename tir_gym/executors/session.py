@@ -417,7 +417,9 @@ class GuestSession(Session):
     def _ended(self) -> None:
         """The channel has ended: say why, as the fork server observed it."""
         note = bytes(self._in[-NOTE:])
-        if len(note) == NOTE and note[:16] == self._secret:
+        if not self._ready and self._born:
+            self._lose(RunStatus.EXECUTOR_ERROR, "the interpreter ended before it was up")
+        elif len(note) == NOTE and note[:16] == self._secret:
             code, cpu_ms = struct.unpack("!ii", note[16:])
             self._lose(RunStatus.KILLED, self._cause(code, cpu_ms))
         elif not self._held.alive():
