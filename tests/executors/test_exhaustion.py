@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.executors.conftest import LIMITS, PATIENCE, all_end, descendants, run
+from tests.executors.conftest import LIMITS, PATIENCE, Tool, all_end, descendants, run
 from tir_gym.core.interfaces import ForkError, RunStatus, Session
+from tir_gym.executors import frames
+from tir_gym.executors import session as host_side
 from tir_gym.executors.forkserver import ForkServer
 
 NAMESPACES = pytest.mark.parametrize("namespaces", [True, False])
@@ -131,3 +133,25 @@ def test_a_copy_that_nobody_hears_of_does_not_cost_the_server(namespaces: bool) 
         assert run(executor.open(LIMITS, 0), "6 * 7").value == "42"
         assert server_pid(executor) == server
         assert run(neighbour, "x").value == "1"
+
+
+def test_calls_that_are_turned_down_do_not_stop_the_clock(
+    executor: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks: list[float | None] = []
+    opened = executor.open(LIMITS, 0, [Tool("tool", ("n",))])
+    run(opened, "deep = 1\nfor _ in range(80): deep = [deep]")
+    real = opened._real
+    assert real is not None
+
+    def proper(arguments: dict[str, object]) -> dict[str, object]:
+        clocks.append(real._deadline)
+        return frames.proper(arguments)
+
+    monkeypatch.setattr(host_side, "proper", proper)
+    code = "for _ in range(3):\n    try: tool(deep)\n    except ToolError: pass"
+    assert run(opened, code).status is RunStatus.OK
+    assert len(clocks) == 3
+    assert len(set(clocks)) == 1
+    assert clocks[0] is not None
+    opened.close()
