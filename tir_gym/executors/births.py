@@ -132,7 +132,8 @@ class Births:
             if child.pid in waiting:
                 answer(child.family, waiting.pop(child.pid), 0, error.errno or errno.EPERM)
             else:
-                birth.line.send(f"!{error}".encode())
+                with contextlib.suppress(OSError):  # nobody may be left to hear it
+                    birth.line.send(f"!{error}".encode())
 
     def _house(self, birth: Birth) -> None:
         """Make a place for the copy while nothing of the original runs. Raises `OSError`."""

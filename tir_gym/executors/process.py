@@ -1,7 +1,6 @@
 """The host's handle of one fork server process: starting it, talking to it, ending it."""
 
 import array
-import contextlib
 import importlib.util
 import json
 import os
@@ -267,10 +266,12 @@ class ServerProcess:
     def alive(self) -> bool:
         """Whether it still holds its end of the control socket."""
         if not self.dead:
-            with self._lock, contextlib.suppress(BlockingIOError):
+            with self._lock:
                 try:
                     self.dead = not self.control.recv(1 << 16)
-                except ConnectionError:
+                except BlockingIOError:
+                    pass
+                except OSError:  # it ended, or another thread has just closed this
                     self.dead = True
         return not self.dead
 

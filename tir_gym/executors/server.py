@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import random
+import resource
 import select
 import signal
 import socket
@@ -29,6 +30,8 @@ from tir_gym.executors.sweep import remove_tree
 
 _RECEIVE_NOTICE = 0xC0502100
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
+_SOCKETS = {"open": 1, "fork": 2}
+"""How many come with an order."""
 
 
 class Server:
@@ -128,10 +131,15 @@ class Server:
             if message["t"] == "tried":
                 self.running = False
                 return
-            if message["t"] == "open":
-                self._open(message, socket.socket(fileno=fds[0]))
-            elif message["t"] == "fork":
-                self.births.begin(message, [socket.socket(fileno=fd) for fd in fds])
+            if message["t"] in ("open", "fork"):
+                sockets = [socket.socket(fileno=fd) for fd in fds]
+                if len(sockets) < _SOCKETS[message["t"]]:  # no room for more; the host sees the ends of those lost
+                    for end in sockets:
+                        end.close()
+                elif message["t"] == "open":
+                    self._open(message, sockets[0])
+                else:
+                    self.births.begin(message, sockets)
             elif (member := self.members.get(message["sid"])) is not None:
                 number = signal.SIGINT if message["t"] == "interrupt" else signal.SIGKILL
                 if member.pidfd >= 0:
@@ -146,12 +154,17 @@ class Server:
         if self.jail.separate_users:
             self.uids = self.uids + 1 if self.uids < (1 << 32) - 10 else 1 << 30
             uid = self.uids
+        pid = -1
         try:
-            if spaces:
-                jail.unshare(jail.NEWPID)
-            pid = os.fork()
-            if pid and spaces:
-                jail.setns(self.self_fd, jail.NEWPID)
+            room = os.dup(self.self_fd)  # for the descriptor of the child
+            try:
+                if spaces:
+                    jail.unshare(jail.NEWPID)
+                pid = os.fork()
+            finally:
+                os.close(room)
+                if pid and spaces:  # even if the fork failed, or no later session could have a namespace of its own
+                    jail.setns(self.self_fd, jail.NEWPID)
         except OSError as error:
             with contextlib.suppress(OSError):
                 channel.send(guest.frame({"t": "failed", "text": f"cannot fork: {error}"}), socket.MSG_DONTWAIT)
@@ -177,8 +190,9 @@ class Server:
             except BlockingIOError:
                 return
             owner = next((m.family for m in self.members.values() if data == str(m.sid).encode()), None)
-            if owner is None:
-                os.close(fds[0])
+            if owner is None or not fds:
+                for fd in fds:
+                    os.close(fd)
                 continue
             owner.gate = fds[0]
             self.watch(owner.gate, functools.partial(self._knock, owner))
@@ -324,6 +338,8 @@ def main(config: dict[str, Any], memory_fd: int) -> None:
         if fd != null:
             os.dup2(null, fd)
     jail.die_with_parent()
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three for each session
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an early interrupt waits in the channel for the child
     jail.drop_bounding_set()
     os.umask(0o022)

@@ -43,6 +43,9 @@ from tir_gym.executors.frames import (
 )
 from tir_gym.executors.process import START_S, wait_readable
 
+_READS = 4
+"""How often one session is read from before the others have their turn."""
+
 
 class Channel(Protocol):
     """The host's end of the stream of frames to one session: a socket that does not block, or what acts like one."""
@@ -316,7 +319,7 @@ class GuestSession(Session):
         return self._channel.recv(size)
 
     def _receive(self) -> None:
-        for _ in range(64):
+        for _ in range(_READS):
             try:
                 data = self._read(1 << 17)
             except BlockingIOError:
@@ -387,14 +390,13 @@ class GuestSession(Session):
         if message["tool"] not in self._tools or message["id"] <= self._calls:
             raise BadFrameError("a call of a tool that is not offered, or twice")
         self._call = self._calls = message["id"]
-        now = time.monotonic()
-        if self._deadline is not None and not self._interrupted:
-            self._left, self._deadline = max(0.0, self._deadline - now), None
         try:
             arguments = proper(message["arguments"])
-        except ValueError as error:
+        except ValueError as error:  # the clock goes on, or a flood of these would stop it
             self.answer(self._call, error=f"{message['tool']}(): {error}")
             return
+        if self._deadline is not None and not self._interrupted:
+            self._left, self._deadline = max(0.0, self._deadline - time.monotonic()), None
         self._events.append(HostCall(self._turn, message["id"], message["tool"], arguments))
 
     def _finish(self, message: dict[str, Any]) -> None:
@@ -417,7 +419,9 @@ class GuestSession(Session):
     def _ended(self) -> None:
         """The channel has ended: say why, as the fork server observed it."""
         note = bytes(self._in[-NOTE:])
-        if len(note) == NOTE and note[:16] == self._secret:
+        if not self._ready and self._born:
+            self._lose(RunStatus.EXECUTOR_ERROR, "the interpreter ended before it was up")
+        elif len(note) == NOTE and note[:16] == self._secret:
             code, cpu_ms = struct.unpack("!ii", note[16:])
             self._lose(RunStatus.KILLED, self._cause(code, cpu_ms))
         elif not self._held.alive():
