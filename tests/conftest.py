@@ -6,7 +6,7 @@ import pytest
 
 import tests.toys  # noqa: F401  registers the toy environments
 from tir_gym.core.interfaces import ExecutorUnavailable
-from tir_gym.envs.registration import default_executor
+from tir_gym.executors import ForkServer, shared
 from tir_gym.scoring.symbolic import comparer
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -21,8 +21,11 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
-    """One fork server of each kind and one comparison worker for the whole run; environments only lease them."""
-    leased = [default_executor(), comparer(), default_executor(programs=True)]
+    """One fork server of each kind and one comparison worker for the whole run; environments only lease them.
+
+    They keep nothing ready, so that a process that is left over is one too many.
+    """
+    leased = [shared(ForkServer(spare=0)), comparer(), shared(ForkServer(programs=True, spare=0))]
     with contextlib.suppress(ExecutorUnavailable):  # without namespaces the tests of terminals say so one by one
         leased[-1].acquire()
     for helper in leased[:-1]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.executors.engine import NoEngineError, engine, podman
-from tir_gym.core.interfaces import Done, HostCall, Limits, Session, Stdout
+from tir_gym.core.interfaces import Done, HostCall, Limits, Session
 from tir_gym.executors.forkserver import ForkServer
 from tir_gym.executors.process import wait_readable
 
@@ -48,7 +48,7 @@ def run(session: Session, code: str, deadline: float = 20.0) -> Done:
     return finish(session)
 
 
-def until_event(session: Session) -> Stdout | HostCall | Done:
+def until_event(session: Session) -> HostCall | Done:
     while True:
         if found := session.events():
             return found[0]

@@ -3,6 +3,7 @@
 import resource
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -155,3 +156,24 @@ def test_calls_that_are_turned_down_do_not_stop_the_clock(
     assert len(set(clocks)) == 1
     assert clocks[0] is not None
     opened.close()
+
+
+TRICKLE = """
+import signal, time
+guest = signal.getsignal(signal.SIGINT).__self__
+plain = guest.file
+def file(message):
+    time.sleep(0.3)
+    return plain(message)
+guest.file = file
+"""
+
+
+def test_a_file_that_trickles_in_has_one_deadline() -> None:
+    with ForkServer(preload=(), spare=0).leased() as executor:
+        session = executor.open(replace(LIMITS, wall_s=1.0, disk_mb=16), 0)
+        session.put("large", bytes(4 << 20))
+        assert run(session, TRICKLE).status is RunStatus.OK
+        with pytest.raises(RuntimeError, match="no reply to 'get' in time"):
+            session.get("large")
+        assert session.fileno() == -1

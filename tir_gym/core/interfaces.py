@@ -72,14 +72,6 @@ NOT_MEASURED = Measured()
 
 
 @dataclass(frozen=True, slots=True)
-class Stdout:
-    """An early look at output; `Done` repeats the whole of it."""
-
-    submission: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class HostCall:
     """Code in the session calls a tool and waits for `Session.answer(call_id, ...)`."""
 
@@ -139,7 +131,7 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def events(self) -> list[Stdout | HostCall | Done]:
+    def events(self) -> list[HostCall | Done]:
         """What has happened since the last call, in order; never blocks, never raises for what the guest does."""
 
     @abstractmethod

@@ -22,7 +22,6 @@ from tir_gym.core.interfaces import (
     Limits,
     RunStatus,
     Session,
-    Stdout,
 )
 from tir_gym.executors.forked import ForkedSession
 from tir_gym.executors.frames import FILE, relative_path
@@ -86,7 +85,7 @@ class _Seed:
 
 
 _Entry = _Run | _Put | _Seed
-Events = list[Stdout | HostCall | Done]
+Events = list[HostCall | Done]
 
 
 class DurableSession(Session):
@@ -358,7 +357,7 @@ class DurableSession(Session):
             self._next_step(real)
         return ended and self._steps is not None
 
-    def _step_run(self, real: ForkedSession, step: _Run, event: Stdout | HostCall | Done) -> bool:
+    def _step_run(self, real: ForkedSession, step: _Run, event: HostCall | Done) -> bool:
         """Take in what a replayed submission says; True at its end."""
         number = self._turn - self._running - sum(isinstance(entry, _Run) for entry in self._steps or ()) + 1
         if isinstance(event, HostCall):

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from tir_gym.core.interfaces import Executor, ExecutorUnavailable, Limits, Session, ToolSignature
@@ -101,10 +101,10 @@ class ForkServer(Executor):
     none (weaker; for tests of that tier). `programs=True`: sessions may start programs of the machine's /usr/bin, bash
     among them; it takes namespaces, and such sessions cannot be copied live.
 
-    `spare`: how many sessions of the limits last asked for are kept ready, so that opening one costs no start. `live`:
-    about how many sessions have a process at once (0: each has one); the others, used less recently, come back by
-    replay of what was asked of them, see `executors.durable`. A session that was idle when the server died comes back
-    in the same way.
+    `spare`: how many sessions of the limits last asked for are kept ready, so that opening one costs no start; it does
+    not count for equality. `live`: about how many sessions have a process at once (0: each has one); the others, used
+    less recently, come back by replay of what was asked of them, see `executors.durable`. A session that was idle when
+    the server died comes back in the same way.
 
     `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in
     a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions and the server (some 80 MB
@@ -120,7 +120,7 @@ class ForkServer(Executor):
     packages: tuple[str, ...] = ()
     namespaces: bool = True
     programs: bool = False
-    spare: int = 4
+    spare: int = field(default=4, compare=False)
     live: int = 0
     min_tier: str = "B"
     pool_memory_mb: int = 0
@@ -134,7 +134,7 @@ class ForkServer(Executor):
         object.__setattr__(self, "_state", _State(self.live))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ForkServer, tuple(getattr(self, field.name) for field in fields(self))
+        return ForkServer, tuple(getattr(self, item.name) for item in fields(self))
 
     @property
     def runs_programs(self) -> bool:

@@ -30,7 +30,6 @@ from tir_gym.core.interfaces import (
     Measured,
     RunStatus,
     Session,
-    Stdout,
     ToolSignature,
 )
 from tir_gym.executors.frames import clean, relative_path
@@ -181,7 +180,7 @@ class RemoteSession(Session):
         threading.Thread(target=_fetch, args=work, name="tir_gym-remote", daemon=True).start()
         return self._turn
 
-    def events(self) -> list[Stdout | HostCall | Done]:
+    def events(self) -> list[HostCall | Done]:
         """The end of the submission, once it is there."""
         if self._over or not self._turn:
             return []
@@ -195,7 +194,7 @@ class RemoteSession(Session):
             return self._end(Done(1, RunStatus.EXECUTOR_ERROR, error=error, state_lost=True))
         return []
 
-    def _end(self, done: Done) -> list[Stdout | HostCall | Done]:
+    def _end(self, done: Done) -> list[HostCall | Done]:
         self.close()
         self._over = "a server's session is good for one submission"
         return [done]

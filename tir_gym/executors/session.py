@@ -19,7 +19,6 @@ from tir_gym.core.interfaces import (
     Measured,
     RunStatus,
     Session,
-    Stdout,
     ToolSignature,
 )
 from tir_gym.executors.frames import (
@@ -111,7 +110,7 @@ class GuestSession(Session):
         self._tools: dict[str, tuple[str, ...]] = {}
         self._secret = MAGIC + os.urandom(12)
         self._in, self._out = bytearray(), bytearray()
-        self._events: deque[Stdout | HostCall | Done] = deque()
+        self._events: deque[HostCall | Done] = deque()
         self._replies: deque[dict[str, Any]] = deque()
         self._cap = (1 << 20) + 12 * (3 * limits.output_chars + 20_000)
         self._ready = self._interrupted = False
@@ -176,7 +175,7 @@ class GuestSession(Session):
         if self._running:
             raise RuntimeError(f"submission {self._turn} is still running; wait for its Done")
 
-    def events(self) -> list[Stdout | HostCall | Done]:
+    def events(self) -> list[HostCall | Done]:
         """What has happened since the last call. See `Session.events`."""
         if not self._lost:
             self._advance()
@@ -237,18 +236,18 @@ class GuestSession(Session):
     # --- files and copies ----------------------------------------------------------------------------------------
     def put(self, path: str, data: bytes) -> None:
         """Write a file of the working directory. Raises `ValueError` for another path, `OSError` if it does not fit."""
-        path = relative_path(path)
+        path, until = relative_path(path), self._patience(self._limits.wall_s)
         for piece in pieces(path, data):
-            reply = self._ask(piece, FILE)
+            reply = self._ask(piece, FILE, until)
             if reply["error"]:
                 raise OSError(f"{path}: {clean(reply['error'], 200)}")
 
     def get(self, path: str) -> bytes:
         """Read a file of the working directory. Raises `FileNotFoundError`, `ValueError` for another path."""
-        path = relative_path(path)
+        path, until = relative_path(path), self._patience(self._limits.wall_s)
         data = bytearray()
         while len(data) <= self._limits.disk_mb << 20:
-            reply = self._ask({"t": "get", "path": path, "at": len(data)}, FILE)
+            reply = self._ask({"t": "get", "path": path, "at": len(data)}, FILE, until)
             if reply["error"] == "missing":
                 raise FileNotFoundError(f"{path} is not in the working directory")
             if reply["error"]:
@@ -267,10 +266,10 @@ class GuestSession(Session):
         """Raise `ForkError`: only the fork server's sessions can be copied live. See `Session.fork`."""
         raise ForkError("a session of this executor is one process that nothing can copy; use ForkServer, or replay")
 
-    def _ask(self, message: dict[str, Any], shape: Mapping[str, type]) -> Any:
+    def _ask(self, message: dict[str, Any], shape: Mapping[str, type], until: float) -> Any:
         """Send a request to the idle guest and wait for the reply. Raises `RuntimeError`."""
         self.request(message)
-        return self._reply(message["t"], shape, self._patience(self._limits.wall_s))
+        return self._reply(message["t"], shape, until)
 
     def request(self, message: dict[str, Any]) -> None:
         """Send a request to the idle guest. Raises `RuntimeError`."""

@@ -133,7 +133,9 @@ class _Bench:
         """The verdict of the episode played again."""
         self._task(record)
         if self._env is None:
-            self._env = ToolEnv(self.setting, default_executor() if self.setting.runs_code else None)
+            self._env = ToolEnv(
+                self.setting, default_executor(self.setting.runs_programs) if self.setting.runs_code else None
+            )
         mismatch: ReplayMismatch | None = None
         try:
             self._env.set_state(record.state)
