@@ -12,6 +12,10 @@ from tir_gym.scoring.symbolic import comparer
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+PLAIN, PROGRAMS = shared(ForkServer(spare=0)), shared(ForkServer(programs=True, spare=0))
+"""What every environment of the run uses; nothing is kept ready, so that a process that is left over is one too many."""
+
+
 @pytest.fixture
 def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
@@ -21,11 +25,8 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_executor() -> Iterator[None]:
-    """One fork server of each kind and one comparison worker for the whole run; environments only lease them.
-
-    They keep nothing ready, so that a process that is left over is one too many.
-    """
-    leased = [shared(ForkServer(spare=0)), comparer(), shared(ForkServer(programs=True, spare=0))]
+    """One fork server of each kind and one comparison worker for the whole run; environments only lease them."""
+    leased = [PLAIN, comparer(), PROGRAMS]
     with contextlib.suppress(ExecutorUnavailable):  # without namespaces the tests of terminals say so one by one
         leased[-1].acquire()
     for helper in leased[:-1]:

@@ -102,6 +102,8 @@ def _command(command: list[str]) -> None:
 def _serving(command: list[str], folder: Path) -> Iterator[str]:
     """The URL of the engine that `command` runs, which listens at `folder`/sock; it ends afterwards."""
     url, log = f"unix://{folder}/sock", folder / "log"
+    if shutil.which("setpriv"):
+        command = ["setpriv", "--pdeathsig", "TERM", *command]  # tests that are killed leave no engine
     with (
         log.open("wb") as file,
         subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True) as daemon,
