@@ -13,7 +13,7 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 PLAIN, PROGRAMS = shared(ForkServer(spare=0)), shared(ForkServer(programs=True, spare=0))
-"""What every environment of the run uses; nothing is kept ready, so that a process that is left over is one too many."""
+"""What all environments of the run use; nothing is kept ready, so that a process left over is one too many."""
 
 
 @pytest.fixture
