@@ -231,6 +231,29 @@ def test_the_clock_stands_still_while_the_host_works(executor: ForkServer) -> No
     assert finish(opened).value == "'late'"
 
 
+def test_an_interrupt_ends_the_wait_for_the_host(executor: ForkServer) -> None:
+    opened = executor.open(LIMITS, 0, [Tool("ask", ("x",))])
+    opened.submit("x = 5\ntry:\n    ask(1)\nexcept KeyboardInterrupt:\n    print(ask(2))\nask(3)", 20.0)
+    first = until_event(opened)
+    opened.interrupt()
+    second = until_event(opened)
+    assert isinstance(first, HostCall)
+    assert isinstance(second, HostCall)
+    opened.answer(first.call_id, "too late")
+    opened.answer(second.call_id, "in time")
+    third = until_event(opened)
+    assert isinstance(third, HostCall)
+    opened.answer(third.call_id)
+    done = until_event(opened)
+    assert isinstance(done, Done)
+    assert (done.status, done.stdout, done.state_lost) == (RunStatus.TIMEOUT, "in time\n", False)
+    opened.submit("ask(4)", 20.0)
+    assert isinstance(until_event(opened), HostCall)
+    opened.interrupt()
+    assert finish(opened).status is RunStatus.TIMEOUT
+    assert run(opened, "x").value == "5"
+
+
 def test_threads_take_turns_at_the_host(executor: ForkServer) -> None:
     opened = executor.open(LIMITS, 0, [Tool("double", ("n",))])
     opened.submit(

@@ -359,6 +359,7 @@ class GuestSession(Session):
 
     def _message(self, message: dict[str, Any]) -> None:
         kind = message["t"]
+        free = not self._call or self._interrupted  # an interrupted guest waits for no answer
         if not self._ready:
             if kind == "failed":
                 self._failed = True
@@ -373,10 +374,10 @@ class GuestSession(Session):
                     self._deadline = time.monotonic() + self._left
         elif message.get("token") != self._token or not self._token:
             raise BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
-        elif kind == "done" and self._running and not self._call:
+        elif kind == "done" and self._running and free:
             check(message, DONE)
             self._finish(message)
-        elif kind == "call" and self._running and not self._call:
+        elif kind == "call" and self._running and free:
             check(message, CALL)
             self._host_call(message)
         elif kind in ("file", "forked") and not self._running and not self._replies:

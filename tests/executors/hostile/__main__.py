@@ -84,7 +84,8 @@ def columns() -> dict[str, dict[str, str]]:
 
 def unforeseen(head: str, found: dict[str, str]) -> list[str]:
     """The programs of a column that did what they are not known to do there."""
-    return [n for n, harms in found.items() if not set(harms) - {"-"} <= set(PROGRAMS[n].weak.get(head, ""))]
+    known = {name: PROGRAMS[name].weak.get(head, "") for name in found}
+    return [n for n, harms in found.items() if not set(harms) <= set(known[n] and f"{known[n]}!") | {"-"}]
 
 
 def counts(found: dict[str, dict[str, list[str]]], name: str) -> bool:
