@@ -229,3 +229,9 @@ def test_an_executor_whose_sessions_start_no_programs_is_refused_when_the_enviro
     with pytest.raises(ValueError, match="programs"):
         tir_gym.make_vec("toy/Papers-v0", 2, executor=unsafe)
     gym.make("toy/Papers-v0", executor=ForkServer(programs=True)).close()
+
+
+def test_output_without_end_is_stopped_and_told(env):
+    assert bash(env, "yes").endswith("[OutputLimitError: more than 10000000 characters of output]")
+    assert last(env).facts["status"] == "output_limit"
+    assert bash(env, "echo short") == "short"

@@ -31,9 +31,13 @@ def _terminal(command):
     if os.getpid() != 1:
         raise RuntimeError("this session may not start programs")
     def show():
-        with open(said, encoding="utf-8", errors="replace", newline="") as stream:
-            while text := stream.read(1 << 14):
-                sys.stdout.write(text)
+        try:
+            with open(said, encoding="utf-8", errors="replace", newline="") as stream:
+                while text := stream.read(1 << 14):
+                    sys.stdout.write(text)
+        except BaseException as error:
+            failed.append(error)  # the command finds nobody to write to, and the call ends as this
+    failed = []
     said, say = os.pipe()
     told, tell = os.pipe()
     showing, child, status = threading.Thread(target=show), None, 0
@@ -70,6 +74,8 @@ def _terminal(command):
             os.chdir(lines[-1] if lines else ".")
         except (OSError, ValueError):
             pass
+        if failed:
+            raise failed[0]
 """
 """For the session, whose interpreter is the first process of its namespace: `kill(-1)` ends all others there.
 

@@ -82,7 +82,7 @@ def planted(executor: Executor, folder: Path, processes: Callable[[], set[int]],
     (folder / "open").chmod(0o600)
     os.environ["TIR_GYM_HOSTILE_KEY"] = kept["env"]
     with contextlib.ExitStack() as stack:
-        stack.callback(os.environ.pop, "TIR_GYM_HOSTILE_KEY")
+        stack.callback(os.environ.pop, "TIR_GYM_HOSTILE_KEY", None)
         held = stack.enter_context((folder / "open").open())
         inet, inet6 = (socket.AF_INET, socket.SOCK_STREAM), (socket.AF_INET, socket.SOCK_DGRAM)
         path, letters = (socket.AF_UNIX, socket.SOCK_STREAM), (socket.AF_UNIX, socket.SOCK_DGRAM)
