@@ -151,8 +151,9 @@ class Ours(Contender):
     def __init__(self, name: str, executor: Executor, sessions: int, pause: float) -> None:
         self.name, self.executor, self.sessions, self.pause = name, executor, sessions, pause
         report = executor.report()
+        tier = report.pop("tier")
         lacking = [layer for layer, verdict in report.items() if verdict != "enforced"]
-        self.isolation = f"all but {', '.join(lacking)}" if lacking else "all layers"
+        self.isolation = f"tier {tier}, " + (f"all layers but {', '.join(lacking)}" if lacking else "all layers")
         if isinstance(executor, UnsafeSubprocess):
             self.isolation = "none"
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.processes import wait_until_gone
+
 IMAGE = "tir-gym-test:bookworm"
 _ROOTFS = Path(tempfile.gettempdir(), "tir_gym-test-rootfs.tar")
 """Kept between runs: making it takes a minute and Debian's mirror."""
@@ -73,7 +75,7 @@ def _unmount(folder: str) -> None:
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
+        wait_until_gone(set(left))
     while subprocess.run(["umount", f"{folder}/root/overlay"], capture_output=True).returncode == 0:
         pass
 
@@ -128,7 +130,8 @@ def _ready(url: str, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
             finally:
                 client.close()
             return
-        time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            daemon.wait(0.05)
     raise NoEngineError(f"{daemon.args[0]} did not start: {log.read_text()[-1000:]}")
 
 

@@ -1,8 +1,9 @@
 """What the episode machine and its drivers require of the parts that plug into them."""
 
+import contextlib
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -197,6 +198,15 @@ class Executor(ABC):
     @abstractmethod
     def release(self) -> None:
         """Give a lease back; with the last one every process, descriptor and directory is gone."""
+
+    @contextlib.contextmanager
+    def leased(self) -> Iterator[Self]:
+        """`acquire` on entry, `release` on exit."""
+        self.acquire()
+        try:
+            yield self
+        finally:
+            self.release()
 
     @abstractmethod
     def open(self, limits: Limits, seed: int, tools: Sequence[ToolSignature] = ()) -> Session:

@@ -1,14 +1,13 @@
 """`ForkServer`: untrusted Python in jailed processes forked from one warm interpreter."""
 
 import atexit
-import contextlib
 import functools
 import os
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
@@ -145,15 +144,6 @@ class ForkServer(Executor):
     def _own(self) -> _State:
         state: _State = self.__dict__["_state"]
         return state
-
-    @contextlib.contextmanager
-    def leased(self) -> Iterator[Self]:
-        """`acquire` on entry, `release` on exit."""
-        self.acquire()
-        try:
-            yield self
-        finally:
-            self.release()
 
     def acquire(self) -> Self:
         """Take a lease; the first starts the server. Raises `ExecutorUnavailable`."""

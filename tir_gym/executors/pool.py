@@ -5,14 +5,13 @@ the same interpreter, the same frames.
 """
 
 import atexit
-import contextlib
 import dataclasses
 import os
 import threading
 import weakref
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ClassVar, Self
 
@@ -137,15 +136,6 @@ class PooledExecutor(Executor):
     def _shape(self, limits: Limits) -> Hashable:
         """The part of `limits` that a cell must know when it starts."""
         return None
-
-    @contextlib.contextmanager
-    def leased(self) -> Iterator[Self]:
-        """`acquire` on entry, `release` on exit."""
-        self.acquire()
-        try:
-            yield self
-        finally:
-            self.release()
 
     def acquire(self) -> Self:
         """Take a lease; the first starts a session's process and attacks from it. Raises `ExecutorUnavailable`."""
