@@ -371,7 +371,7 @@ def test_each_end_has_its_outcome(action, ended_by, outcome, terminated):
     turn = take(episode, action)
     assert (turn.terminated, turn.truncated) == (terminated, not terminated)
     assert (episode.ended_by, episode.outcome) == (ended_by, outcome)
-    assert episode.view.outcome is outcome
+    assert episode.view().outcome is outcome
     assert episode.outcome.valid
     assert episode.failure == ""
 

@@ -9,7 +9,8 @@ from tests.play import ALL_IDS, make
 from tir_gym.core.domain import Domain
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.core.task import Gold
-from tir_gym.core.verify import EpisodeView, Evidence, Score, Verifier
+from tir_gym.core.verify import Evidence, Score, Verifier
+from tir_gym.core.view import EpisodeView
 from tir_gym.envs import domain_of
 from tir_gym.envs.math_code.env import MathCode
 from tir_gym.envs.registration import make_setting

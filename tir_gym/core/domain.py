@@ -10,7 +10,8 @@ from tir_gym.core.interfaces import Limits, Protocol, User, World, require_posit
 from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.tool import Tool, Toolkit
 from tir_gym.core.transcript import ImagePart
-from tir_gym.core.verify import Rewards, Verifier
+from tir_gym.core.verify import Verifier
+from tir_gym.core.view import Rewards
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,11 @@ class Domain(ABC):
     """The class of each actor's tools."""
     image_shape: ClassVar[tuple[int, int, int] | None] = None
     """(height, width, 3) where observations carry images."""
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Names of the actors that policies play."""
+        return tuple(actor.name for actor in self.actors if not actor.scripted)
 
     @abstractmethod
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:

@@ -30,7 +30,8 @@ from tir_gym.core.transcript import (
     images_of,
     text_of,
 )
-from tir_gym.core.verify import Answer, EpisodeView, Evidence, Score
+from tir_gym.core.verify import Answer, Evidence, Score
+from tir_gym.core.view import NO_GROUP, NO_PROGRESS, EpisodeView, GroupView, Progress
 
 MAX_USER_MOVES = 32
 """A scripted actor that moves this often without a word to the policy is broken."""
@@ -88,7 +89,7 @@ class Episode:
         self.transcript = Transcript()
         self.context_version = 0
         self.to_move = domain.first
-        self.last_action = Action()
+        self.actions: list[Action] = []
         self.answer: Answer | None = None
         self.ended_by = ""
         self.outcome = Outcome.RUNNING
@@ -140,7 +141,7 @@ class Episode:
         self._last_policy = self.to_move
         self._policy_turns[self.to_move] += 1
         self._user_moves = 0
-        self.last_action = action
+        self.actions.append(action)
         self._begin(self.to_move, action, Source.POLICY)
         return self._settle()
 
@@ -177,6 +178,7 @@ class Episode:
         twin = copy.copy(self)
         twin.toolkits, twin.users, twin.world = copy.deepcopy((self.toolkits, self.users, self.world))
         twin.transcript = self.transcript.copy()
+        twin.actions = list(self.actions)
         twin._mailbox = Mailbox()
         twin._desk = self._desk.fork(twin.toolkits, twin._mailbox)
         twin._seen = dict(self._seen)
@@ -212,9 +214,23 @@ class Episode:
         )
 
     @property
-    def view(self) -> EpisodeView:
+    def last_action(self) -> Action:
+        """The last turn of a policy; an empty one before the first."""
+        return self.actions[-1] if self.actions else Action()
+
+    def view(self, group: GroupView = NO_GROUP, progress: Progress = NO_PROGRESS) -> EpisodeView:
         """What rewards are computed from now."""
-        return EpisodeView(self.evidence, self.score, self.outcome, self.tally.turns, self.tally.format_errors)
+        return EpisodeView(
+            evidence=self.evidence,
+            score=self.score,
+            outcome=self.outcome,
+            actions=tuple(self.actions),
+            gold=self.task.gold,
+            policies=self.setting.domain.policies,
+            group=group,
+            progress=progress,
+            transcript=tuple(self.transcript),
+        )
 
     @property
     def world_diff(self) -> dict[str, Any]:

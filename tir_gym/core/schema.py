@@ -10,6 +10,7 @@ from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSp
 from tir_gym.core.episode import Episode
 from tir_gym.core.interfaces import Done, HostCall, Measured, RunStatus
 from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Entry, Source, images_of
+from tir_gym.core.view import NO_GROUP, NO_PROGRESS, GroupView, Progress
 
 SCHEMA: Literal["tir_gym/episode/1"] = "tir_gym/episode/1"
 
@@ -279,6 +280,12 @@ class EpisodeRecord(_Model):
     rewards: dict[str, Number]
     total: Number
     reward_channels: tuple[str, ...]
+    reward_program: dict[str, Any] = {}
+    """The program as data; {} where it cannot be written down."""
+    group: GroupView = NO_GROUP
+    """The statistics of other rollouts that the rewards were computed from, with their snapshot's id."""
+    progress: Progress = NO_PROGRESS
+    """How far the trainer was."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tir_gym.core.interfaces import World
-from tir_gym.core.outcome import Outcome
 from tir_gym.core.task import Gold, Task
 from tir_gym.core.transcript import CallLog
 
@@ -67,31 +66,3 @@ class Verifier(ABC):
     @abstractmethod
     def score(self, evidence: Evidence, gold: Gold) -> Score:
         """The verdict. An exception makes the episode a `judge_error`."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeView:
-    """What rewards are computed from: the evidence, the verdict once there is one, and how the turns were formed."""
-
-    evidence: Evidence
-    score: Score | None
-    outcome: Outcome
-    turns: int
-    format_errors: int
-
-
-class Rewards(ABC):
-    """A reward program: named channels and their combination, a pure function of the episode so far."""
-
-    channels: tuple[str, ...]
-    """Names of the channels, fixed for the program."""
-    per_step: bool
-    """False where every channel is 0.0 until the end, so that steps need not be evaluated."""
-
-    @abstractmethod
-    def evaluate(self, view: EpisodeView) -> dict[str, float]:
-        """Each channel's value so far."""
-
-    @abstractmethod
-    def total(self, channels: Mapping[str, float]) -> float:
-        """The combined value; a step's reward is its increment."""

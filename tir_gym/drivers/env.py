@@ -17,6 +17,7 @@ from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
 from tir_gym.core.task import Task
 from tir_gym.core.transcript import Transcript
+from tir_gym.core.view import EpisodeView, Groups, GroupView, Progress, Rewards
 from tir_gym.drivers.intake import ActionInput, to_action
 from tir_gym.drivers.render import render_ansi, render_human
 from tir_gym.drivers.slot import Slot, StepResult, wait
@@ -179,6 +180,29 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
     def rewards(self) -> tuple[dict[str, float], float]:
         """Each reward channel so far, and their combination."""
         return self._slot.rewards
+
+    @property
+    def view(self) -> EpisodeView:
+        """What the rewards are computed from now."""
+        return self.episode.view(*self._slot.began_with)
+
+    @property
+    def began_with(self) -> tuple[GroupView, Progress]:
+        """The statistics of other rollouts and the trainer's progress that the episode's rewards are computed from."""
+        return self._slot.began_with
+
+    # --- what a trainer says -----------------------------------------------------------------------------------------
+    def set_progress(self, step: int, total: int = 0) -> None:
+        """Say how far training is, which drives schedules; episodes keep what was said before their `reset`."""
+        self._slot.progress = Progress(step, total)
+
+    def set_groups(self, groups: Groups | None) -> None:
+        """Give statistics of other rollouts (a frozen `GroupStore`); they hold from the next `reset` on."""
+        self._slot.groups = groups
+
+    def set_rewards(self, rewards: Rewards) -> None:
+        """Play with another reward program. Raises `RuntimeError` in the middle of an episode."""
+        self.setting = self._slot.use_rewards(rewards)
 
     # --- copies ----------------------------------------------------------------------------------------------------
     def checkpoint(self) -> Checkpoint:

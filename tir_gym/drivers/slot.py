@@ -6,7 +6,7 @@ import os
 import select
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tir_gym.core.action import Action
@@ -17,6 +17,7 @@ from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession,
 from tir_gym.core.schema import ActionData, EpisodeState, RecordedRun, task_ref
 from tir_gym.core.task import Task
 from tir_gym.core.tool import EnvError
+from tir_gym.core.view import NO_GROUP, NO_PROGRESS, Groups, Rewards
 from tir_gym.drivers.info import build_info
 
 _RECORDED = (RunStatus.TIMEOUT, RunStatus.OUTPUT_LIMIT)
@@ -51,12 +52,11 @@ class _Run:
 class _History:
     """What an `EpisodeState` is made of."""
 
-    actions: list[Action] = field(default_factory=list)
     recorded: list[RecordedRun] = field(default_factory=list)
     runs: int = 0
 
     def copy(self) -> "_History":
-        return _History(list(self.actions), list(self.recorded), self.runs)
+        return _History(list(self.recorded), self.runs)
 
 
 class Slot:
@@ -78,6 +78,20 @@ class Slot:
         self._fresh = False
         self._total = 0.0
         self._channels: dict[str, float] = {}
+        self.groups: Groups | None = None
+        """Statistics of rollouts for the episodes to come; an episode keeps those that it began with."""
+        self.progress = NO_PROGRESS
+        """How far the trainer is, for the episodes to come."""
+        self.began_with = NO_GROUP, NO_PROGRESS
+        """The group's statistics and the trainer's progress that the episode's rewards are computed from."""
+
+    def use_rewards(self, rewards: Rewards) -> Setting:
+        """Evaluate another program from now on; the setting that has it. Raises `RuntimeError` within an episode."""
+        if self.episode is not None and not self.episode.outcome:
+            raise RuntimeError("an episode is being played: rewards can change before `reset` or after the end")
+        self.setting = replace(self.setting, rewards=rewards)
+        self.episode = None
+        return self.setting
 
     # --- one turn --------------------------------------------------------------------------------------------------
     def begin_reset(self, task: Task, seed: int) -> None:
@@ -93,6 +107,7 @@ class Slot:
         self._history = _History()
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
+        self.began_with = NO_GROUP if self.groups is None else self.groups.view(task.id), self.progress
         self.episode = Episode(self.setting, task, seed)
         self._fresh = True
         self._drive(self.episode.start())
@@ -108,7 +123,6 @@ class Slot:
         if self._turn is None:
             raise RuntimeError("the turn before was interrupted: call reset")
         step = episode.act(action)
-        self._history.actions.append(action)
         self._turn = None
         self._fresh = True
         self._drive(step)
@@ -172,7 +186,7 @@ class Slot:
         rewards = self.setting.rewards
         if not (episode.outcome or rewards.per_step):
             return 0.0
-        self._channels = rewards.evaluate(episode.view)
+        self._channels = rewards.evaluate(episode.view(*self.began_with))
         before, self._total = self._total, rewards.total(self._channels)
         return self._total - before
 
@@ -202,6 +216,7 @@ class Slot:
         self._history = other._history.copy()
         self._turn, self._fresh = other._turn, other._fresh
         self._total, self._channels = other._total, dict(other._channels)
+        self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
 
     def state(self) -> EpisodeState:
         """The episode as data, restored by `begin_replay`."""
@@ -210,7 +225,7 @@ class Slot:
             env_id=self.setting.env_id,
             task=task_ref(episode),
             seed=episode.seed,
-            actions=tuple(ActionData.of(action) for action in self._history.actions),
+            actions=tuple(ActionData.of(action) for action in episode.actions),
             recorded=tuple(self._history.recorded),
             digest=episode.digest.hex(),
         )

@@ -12,6 +12,7 @@ from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
+from tir_gym.core.view import Groups, Progress
 from tir_gym.drivers.env import choose_task, observation_space
 from tir_gym.drivers.intake import ActionInput, to_action
 from tir_gym.drivers.slot import Slot, StepResult, wait
@@ -96,6 +97,16 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], NDArray[Any]]):
         terminations = np.array([result.terminated for result in results], dtype=np.bool_)
         truncations = np.array([result.truncated for result in results], dtype=np.bool_)
         return self._batch(observations), rewards, terminations, truncations, infos
+
+    def set_progress(self, step: int, total: int = 0) -> None:
+        """Say how far training is, as `ToolEnv.set_progress`, to every slot."""
+        for slot in self.slots:
+            slot.progress = Progress(step, total)
+
+    def set_groups(self, groups: Groups | None) -> None:
+        """Give statistics of other rollouts, as `ToolEnv.set_groups`, to every slot."""
+        for slot in self.slots:
+            slot.groups = groups
 
     def close_extras(self, **kwargs: Any) -> None:
         """End everything the episodes started."""

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tir_gym.core.domain import Domain, Setting
     from tir_gym.core.interfaces import Executor, Protocol
     from tir_gym.core.task import TaskSet
-    from tir_gym.core.verify import Rewards
+    from tir_gym.core.view import Rewards
     from tir_gym.drivers.env import ToolEnv
     from tir_gym.drivers.vector import ToolVectorEnv
     from tir_gym.protocols import Mode
@@ -81,7 +81,7 @@ def make_setting(
     """
     from tir_gym.core.domain import Budget, Setting
     from tir_gym.core.task import TaskSet
-    from tir_gym.core.verify import Rewards
+    from tir_gym.core.view import Rewards
     from tir_gym.protocols import Program
     from tir_gym.protocols import protocol as find_protocol
     from tir_gym.rewards import RewardProgram
@@ -195,6 +195,29 @@ def make_vector_env(
     return ToolVectorEnv(setting, _executor_for(setting, executor), num_envs)
 
 
-def make_vec(env_id: str, num_envs: int = 1, **options: Any) -> "ToolVectorEnv":
-    """A vector environment by id: `gym.make_vec` without its spec."""
-    return make_vector_env(env_id, num_envs=num_envs, **options)
+def make_vec(
+    env_id: str,
+    num_envs: int = 1,
+    *,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
+    executor: "Executor | None" = None,
+    **options: Any,
+) -> "ToolVectorEnv":
+    """A vector environment by id: `gym.make_vec` without its spec, and with reward wrappers.
+
+    `wrappers` are those of `tir_gym.wrappers` that change the reward program and nothing else, or functions of an
+    environment that apply such (a recipe); they act here as around a single environment. Raises `TypeError` for others.
+    """
+    from tir_gym.drivers.vector import ToolVectorEnv
+
+    single = make_env(env_id, executor=executor, **options)
+    layer: gym.Env[Any, Any] = single
+    for wrapper in wrappers:
+        layer = wrapper(layer)
+    while isinstance(layer, gym.Wrapper):
+        if not getattr(layer, "only_rewards", False):
+            raise TypeError(
+                f"{type(layer).__name__} does more than change rewards; it cannot wrap a vector environment"
+            )
+        layer = layer.env
+    return ToolVectorEnv(single.setting, _executor_for(single.setting, executor), num_envs)

@@ -1,23 +1,37 @@
-"""Reward components and the program that combines them."""
+"""Reward components, and the program that evaluates and combines them."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
-from tir_gym.core.verify import EpisodeView, Rewards
+from tir_gym.core.view import EpisodeView, Rewards
+from tir_gym.rewards.combine import Combine, WeightedSum
+
+INVALID = math.nan
+"""The value of a channel that has no valid one."""
 
 
 class RewardComponent(ABC):
-    """A pure, picklable function of an episode that gives named channels."""
+    """A pure, picklable function of an episode that gives named channels; subclass it as a frozen dataclass.
+
+    Its docstring states formula, range and source. It reads what the policy did from `view.actions` and `view.calls`,
+    never text that a tool, a user or a document brought (`reads_tool_text` for the few published ones that do).
+    A channel without a valid value is `INVALID`, which is not 0.
+    """
 
     channels: ClassVar[tuple[str, ...]]
     per_step: ClassVar[bool] = False
-    """False where every channel is 0.0 until the end."""
+    """True where channels have news before the end: `evaluate` is then called after every turn, else at the end."""
+    needs_group: ClassVar[bool] = False
+    """True where it reads `view.group`: live it is invalid without a frozen snapshot."""
+    reads_tool_text: ClassVar[bool] = False
 
     @abstractmethod
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
-        """Each channel's value for the episode so far."""
+        """Each channel's value for the episode so far (not the turn's share of it)."""
 
 
 @dataclass(frozen=True)
@@ -28,37 +42,114 @@ class Base(RewardComponent):
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"base": score}."""
-        return {"base": 0.0 if view.score is None else view.score.value}
+        return {"base": view.correct}
 
 
 @dataclass(frozen=True)
-class RewardProgram(Rewards):
-    """The sum of its components' channels. Raises `ValueError` if two components name the same channel."""
+class Term:
+    """A component's place in a program: its weight in the sum, its bounds, and when it counts.
 
-    components: tuple[RewardComponent, ...] = (Base(),)
+    `only_if_correct` makes its channels 0 unless the verifier's score is 1; `low` and `high` bound each channel.
+    """
+
+    component: RewardComponent
+    weight: float = 1.0
+    only_if_correct: bool = False
+    low: float = -math.inf
+    high: float = math.inf
 
     def __post_init__(self) -> None:
-        names = [name for component in self.components for name in component.channels]
-        if len(set(names)) != len(names) or "total" in names:
-            raise ValueError(f"channel names must differ, and none may be 'total': {names}")
-
-    @property
-    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Names of all channels, in the order of the components."""
-        return tuple(name for component in self.components for name in component.channels)
-
-    @property
-    def per_step(self) -> bool:  # type: ignore[override]
-        """Whether any component has news before the end."""
-        return any(component.per_step for component in self.components)
+        if not isinstance(self.component, RewardComponent):
+            raise TypeError(f"{self.component!r} is no RewardComponent")
+        if not math.isfinite(self.weight):
+            raise ValueError(f"weight={self.weight} of {type(self.component).__name__} must be finite")
+        if not self.low <= self.high:
+            raise ValueError(f"low={self.low} must not be above high={self.high}")
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
-        """Each channel's value for the episode so far."""
+        """The component's channels within bounds."""
+        component = self.component
+        gated = self.only_if_correct and not view.solved
+        if gated or not (view.ended or component.per_step) or (component.needs_group and not view.group.known):
+            missing = component.needs_group and not view.group.known and view.ended and not gated
+            return dict.fromkeys(component.channels, INVALID if missing else 0.0)
+        values = component.evaluate(view)
+        if values.keys() != set(component.channels):
+            raise ValueError(f"{type(component).__name__} gave {list(values)}, its channels are {component.channels}")
+        if self.low == -math.inf and self.high == math.inf:
+            return values
+        return {name: v if math.isnan(v) else min(max(v, self.low), self.high) for name, v in values.items()}
+
+
+@dataclass(frozen=True, init=False)
+class RewardProgram(Rewards):
+    """Terms and how their channels are combined. The order in which terms are given has no effect.
+
+    A component alone is a term of weight 1. Raises `ValueError` if two components name the same channel, or if the
+    combination names a channel that no component gives.
+    """
+
+    terms: tuple[Term, ...]
+    combine: Combine
+
+    def __init__(self, terms: "tuple[Term | RewardComponent, ...]" = (Base(),), combine: Combine | None = None) -> None:
+        given = [term if isinstance(term, Term) else Term(term) for term in terms]
+        ordered = sorted(given, key=lambda term: (term.component.channels != ("base",), term.component.channels))
+        object.__setattr__(self, "terms", tuple(ordered))
+        object.__setattr__(self, "combine", combine or WeightedSum())
+        names = self.channels
+        if len(set(names)) != len(names) or "total" in names:
+            raise ValueError(f"channel names must differ, and none may be 'total': {list(names)}")
+        if missing := set(self.combine.names()) - set(names):
+            raise ValueError(f"{self.combine} names {sorted(missing)}; the program's channels are {list(names)}")
+
+    @cached_property
+    def channels(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of all channels: `base` first, the others by name."""
+        return tuple(name for term in self.terms for name in term.component.channels)
+
+    @cached_property
+    def per_step(self) -> bool:  # type: ignore[override]
+        """Whether any component has news before the end."""
+        return any(term.component.per_step for term in self.terms)
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """Each channel's weight."""
+        return {name: term.weight for term in self.terms for name in term.component.channels}
+
+    def evaluate(self, view: EpisodeView) -> dict[str, float]:
+        """Each channel's value for the episode so far; nan where it is invalid."""
         values: dict[str, float] = {}
-        for component in self.components:
-            values |= component.evaluate(view)
+        for term in self.terms:
+            values |= term.evaluate(view)
         return values
 
     def total(self, channels: Mapping[str, float]) -> float:
-        """The sum of all channels."""
-        return sum(channels.values())
+        """The combined value; nan where it needs a channel that is invalid."""
+        return self.combine.total(channels, self.weights)
+
+    def with_term(self, term: Term) -> "RewardProgram":
+        """The program with one more term; one that gives `base` takes the place of the verifier's score."""
+        replaced = "base" in term.component.channels
+        kept = [old for old in self.terms if not (replaced and old == Term(Base()))]
+        return RewardProgram((*kept, term), self.combine)
+
+    def with_combine(self, combine: Combine) -> "RewardProgram":
+        """The program combined in another way. Raises `ValueError` if it is combined in a way of its own already."""
+        if self.combine != WeightedSum():
+            raise ValueError(f"the rewards are combined by {self.combine} already; nest one in the other")
+        return RewardProgram(self.terms, combine)
+
+    def by_turn(self, view: EpisodeView) -> list[dict[str, float]]:
+        """Each channel's value after each turn, as a live episode has them."""
+        return [self.evaluate(view.until(turn)) for turn in range(1, view.turns + 1)]
+
+    def data(self) -> dict[str, Any]:
+        """The program as JSON data, read by `catalogue.program_of`; {} with a component that is none of ours."""
+        from tir_gym.rewards.catalogue import Unwritable, write
+
+        try:
+            return {"terms": [write(term) for term in self.terms], "combine": write(self.combine)}
+        except Unwritable:
+            return {}

@@ -13,7 +13,7 @@ from tir_gym.rollout.policies import (
     scripted,
 )
 from tir_gym.rollout.record import episode_key, record_of, setting_of
-from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, rescore
+from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, rescore, reward
 from tir_gym.rollout.stats import Summary, summarise
 from tir_gym.rollout.trajectories import TrajectoryFile, read_records
 
@@ -39,6 +39,7 @@ __all__ = [
     "read_records",
     "record_of",
     "rescore",
+    "reward",
     "scripted",
     "setting_of",
     "summarise",

@@ -7,6 +7,7 @@ from tir_gym.core.domain import Setting
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, verdict_of
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.envs.registration import make_setting
+from tir_gym.rewards.catalogue import program_of
 from tir_gym.version import __version__
 
 
@@ -23,6 +24,7 @@ def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord
     episode, setting = env.episode, env.setting
     answer = episode.answer
     rewards, total = env.rewards
+    group, progress = env.began_with
     return EpisodeRecord(
         version=__version__,
         key=key,
@@ -44,6 +46,9 @@ def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord
         rewards=rewards,
         total=total,
         reward_channels=setting.rewards.channels,
+        reward_program=setting.rewards.data(),
+        group=group,
+        progress=progress,
     )
 
 
@@ -51,11 +56,12 @@ def setting_of(record: EpisodeRecord, *, tasks: bool = True) -> Setting:
     """The setting that a record's episode was played in, made again from its options.
 
     Without `tasks` it has the domain's own tasks, so that a file they came from need not be there. What was given as
-    an object (a reward program, a task set, a protocol of one's own) is not in a record. Raises `ValueError` for an
+    an object (a component, a task set, a protocol of one's own) is not in a record. Raises `ValueError` for an
     id or an option that this installation does not know.
     """
     options = {name: value for name, value in record.options.items() if tasks or name != "tasks"}
     try:
-        return make_setting(record.state.env_id, **options)
+        rewards = program_of(record.reward_program) if record.reward_program else None
+        return make_setting(record.state.env_id, rewards=rewards, **options)
     except (TypeError, ValueError, OSError) as error:
         raise ValueError(f"a setting of {record.state.env_id} cannot be made here: {error}") from error

@@ -1,8 +1,10 @@
 """Verdicts and rewards anew: from the record of an episode alone, or by replaying it."""
 
+import contextlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 
 from tir_gym.core.calls import Tally
@@ -13,10 +15,12 @@ from tir_gym.core.outcome import Outcome
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, Verdict
 from tir_gym.core.task import Gold, Task
 from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Source
-from tir_gym.core.verify import Answer, EpisodeView, Evidence, Score, Verifier
+from tir_gym.core.verify import Answer, Evidence, Score, Verifier
+from tir_gym.core.view import EpisodeView, GroupView, Rewards
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.drivers.slot import ReplayMismatch
 from tir_gym.envs.registration import default_executor
+from tir_gym.rewards.program import RewardProgram
 from tir_gym.rollout.record import record_of, setting_of
 from tir_gym.version import __version__
 
@@ -37,8 +41,8 @@ def rescore(record: EpisodeRecord, *, reverify: bool = False, setting: Setting |
     must bring the recorded transcript, calls and changes of the world. An episode that the environment broke, or that
     was cut off before its end, has no verdict and is returned as it is.
 
-    `setting` stands in for the one made from the record's options, for what a record cannot hold (a reward program or
-    a task set given as an object). Raises `RescoreError`; `NeedsReplay` where the verifier looks at the world.
+    `setting` stands in for the one made from the record's options, for what a record cannot hold (a component of one's
+    own, or a task set given as an object). Raises `RescoreError`; `NeedsReplay` where the verifier looks at the world.
     """
     with Rescorer(setting_of if setting is None else lambda _: setting) as again:
         return again(record, reverify=reverify)
@@ -47,6 +51,22 @@ def rescore(record: EpisodeRecord, *, reverify: bool = False, setting: Setting |
 def same_verdict(one: EpisodeRecord, other: EpisodeRecord) -> bool:
     """Whether two records of an episode agree on score, validity, outcome and every reward; nan equals nan."""
     return _verdict_key(one) == _verdict_key(other)
+
+
+def reward(
+    record: EpisodeRecord,
+    *,
+    rewards: RewardProgram | None = None,
+    group: GroupView | None = None,
+    setting: Setting | None = None,
+) -> EpisodeRecord:
+    """The record with the rewards that its own verdict earns; nothing is judged again.
+
+    `rewards` is another program than the recorded one, `group` other statistics of its task's rollouts. An episode
+    without a verdict is returned as it is. Raises `RescoreError`; `NeedsReplay` where a component looks at the world.
+    """
+    with Rescorer(setting_of if setting is None else lambda _: setting) as again:
+        return again.reward(record, rewards=rewards, group=group)
 
 
 class Rescorer:
@@ -63,6 +83,30 @@ class Rescorer:
         bench = self._bench(record)
         return bench.replay(record) if reverify else bench.judge(record)
 
+    def reward(
+        self, record: EpisodeRecord, *, rewards: RewardProgram | None = None, group: GroupView | None = None
+    ) -> EpisodeRecord:
+        """As `reward`."""
+        if not record.valid or not record.outcome:
+            return record
+        program, view = self._rewarding(record, rewards, group)
+        return record.model_copy(update={**_rewards_of(program, view), "group": view.group})
+
+    def rewards_by_turn(self, record: EpisodeRecord, *, rewards: RewardProgram | None = None) -> list[dict[str, float]]:
+        """Each channel's value after each turn, as the live episode had them (nan all over where it was invalid)."""
+        program, view = self._rewarding(record, rewards, None)
+        turns = program.by_turn(view)
+        return turns if record.valid else [*turns[:-1], dict.fromkeys(program.channels, math.nan)]
+
+    def _rewarding(
+        self, record: EpisodeRecord, rewards: RewardProgram | None, group: GroupView | None
+    ) -> tuple[RewardProgram, EpisodeView]:
+        """The program, and what it is evaluated on."""
+        bench = self._bench(record)
+        program = rewards or cast(RewardProgram, bench.setting.rewards)
+        view = bench.view(record, bench.task(record, channels=rewards is None))
+        return program, view if group is None else replace(view, group=group)
+
     def close(self) -> None:
         """Release everything; idempotent."""
         for bench in self._benches.values():
@@ -76,7 +120,8 @@ class Rescorer:
         self.close()
 
     def _bench(self, record: EpisodeRecord) -> "_Bench":
-        key = json.dumps([record.state.env_id, sorted(record.options.items())], default=str)
+        made_of = [record.state.env_id, sorted(record.options.items()), record.reward_program]
+        key = json.dumps(made_of, default=str)
         if key not in self._benches:
             try:
                 self._benches[key] = _Bench(self._setting_for(record))
@@ -95,25 +140,19 @@ class _Bench:
 
     def judge(self, record: EpisodeRecord) -> EpisodeRecord:
         """The verdict from the file."""
-        task = self._task(record)
+        task = self.task(record)
         if self._verifier is None:
             self._verifier = self.setting.domain.verifier()
             self._verifier.acquire()
         looks: list[str] = []
-        has_world = type(self.setting.domain).world is not Domain.world
-        evidence = evidence_of(record, task, cast(World, _Absent(looks)) if has_world else None)
-        score, failure = _judge(self._verifier, evidence, task.gold)
+        view = self.view(record, task, looks)
+        has_world = view.evidence.world is not None
+        score, failure = _judge(self._verifier, view.evidence, task.gold)
         outcome = _outcome(record.ended_by, score)
-        rewards = dict.fromkeys(record.reward_channels, math.nan)
-        total = math.nan
+        rewards = {"rewards": dict.fromkeys(record.reward_channels, math.nan), "total": math.nan}
         if outcome.valid:
-            view = EpisodeView(evidence, score, outcome, record.turns, tally_of(record).format_errors)
-            try:
-                rewards = self.setting.rewards.evaluate(view)
-            except NeedsReplay:
-                pass
-            else:
-                total = self.setting.rewards.total(rewards)
+            with contextlib.suppress(NeedsReplay):
+                rewards = _rewards_of(self.setting.rewards, replace(view, score=score, outcome=outcome))
         if looks or (has_world and score is None):
             why = f" ({failure})" if failure and not looks else ""
             raise NeedsReplay(f"the verdict of {record.state.env_id} looks at the world{why}: replay with --reverify")
@@ -123,19 +162,20 @@ class _Bench:
                 "outcome": outcome.value,
                 "valid": outcome.valid,
                 "failure": failure,
-                "rewards": rewards,
-                "total": total,
                 "version": __version__,
+                **rewards,
             }
         )
 
     def replay(self, record: EpisodeRecord) -> EpisodeRecord:
         """The verdict of the episode played again."""
-        self._task(record)
+        self.task(record)
         if self._env is None:
             self._env = ToolEnv(
                 self.setting, default_executor(self.setting.runs_programs) if self.setting.runs_code else None
             )
+        self._env.set_progress(record.progress.step, record.progress.total)
+        self._env.set_groups(_Recorded(record.group))
         mismatch: ReplayMismatch | None = None
         try:
             self._env.set_state(record.state)
@@ -155,7 +195,24 @@ class _Bench:
             self._env.close()
             self._env = None
 
-    def _task(self, record: EpisodeRecord) -> Task:
+    def view(self, record: EpisodeRecord, task: Task, looks: list[str] | None = None) -> EpisodeView:
+        """What the record's rewards are computed from; who looks at the world is refused, and noted in `looks`."""
+        has_world = type(self.setting.domain).world is not Domain.world
+        world = cast(World, _Absent([] if looks is None else looks)) if has_world else None
+        verdict = record.verdict
+        return EpisodeView(
+            evidence=evidence_of(record, task, world),
+            score=Score(verdict.value, reason=verdict.reason, evidence=verdict.evidence) if verdict.valid else None,
+            outcome=Outcome(record.outcome),
+            actions=tuple(data.action() for data in record.state.actions),
+            gold=task.gold,
+            policies=self.setting.domain.policies,
+            group=record.group,
+            progress=record.progress,
+            transcript=record.transcript,
+        )
+
+    def task(self, record: EpisodeRecord, *, channels: bool = True) -> Task:
         """The record's task, once everything is found to be the same here as where it was played."""
         here, there = self.setting.tasks, record.state.task
         try:
@@ -168,12 +225,22 @@ class _Bench:
                 f"task set {there.set!r} has the fingerprint {there.fingerprint} in the record and {fingerprint} here: "
                 f"these are other tasks (written by version {record.version}, this is {__version__})"
             )
-        if record.reward_channels != self.setting.rewards.channels:
+        if channels and record.reward_channels != self.setting.rewards.channels:
             raise RescoreError(
                 f"the record was rewarded in the channels {list(record.reward_channels)}, the program here has "
                 f"{list(self.setting.rewards.channels)}: give rescore() a setting with the program it was played with"
             )
         return task
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """The statistics that a record was played with, for its replay."""
+
+    group: GroupView
+
+    def view(self, task_id: str) -> GroupView:
+        return self.group
 
 
 class _Absent:
@@ -187,6 +254,17 @@ class _Absent:
     def __getattribute__(self, name: str) -> Any:
         object.__getattribute__(self, "_looks").append(name)
         raise NeedsReplay("the world is not in the file")
+
+
+def _rewards_of(program: Rewards, view: EpisodeView) -> dict[str, Any]:
+    """A record's fields about rewards."""
+    values = program.evaluate(view)
+    return {
+        "rewards": values,
+        "total": program.total(values),
+        "reward_channels": program.channels,
+        "reward_program": program.data(),
+    }
 
 
 def evidence_of(record: EpisodeRecord, task: Task, world: World | None = None) -> Evidence:

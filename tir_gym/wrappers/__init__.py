@@ -2,5 +2,25 @@
 
 from tir_gym.wrappers.fork import ForkRefused, fork
 from tir_gym.wrappers.mask_invalid import MaskInvalid
+from tir_gym.wrappers.rewards import (
+    CalibrationReward,
+    ChecklistReward,
+    CombineRewards,
+    CorrectnessReward,
+    FormatReward,
+    RewardChannels,
+    ToolEfficiencyReward,
+)
 
-__all__ = ["ForkRefused", "MaskInvalid", "fork"]
+__all__ = [
+    "CalibrationReward",
+    "ChecklistReward",
+    "CombineRewards",
+    "CorrectnessReward",
+    "ForkRefused",
+    "FormatReward",
+    "MaskInvalid",
+    "RewardChannels",
+    "ToolEfficiencyReward",
+    "fork",
+]

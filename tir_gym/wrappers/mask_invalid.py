@@ -1,5 +1,6 @@
 """`MaskInvalid`: for libraries that cannot mask episodes themselves."""
 
+import math
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium as gym
@@ -8,9 +9,10 @@ import gymnasium as gym
 class MaskInvalid(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Keep the nan reward of an episode that could not be run or judged away from a library that would learn from it.
 
-    With `on_invalid="mask"` the reward is `value`; `info["valid"]` still says False. With "restart" the same task is
-    started again under the same seed and its first observation is returned with reward 0.0, so the policy plays it
-    anew; after `max_restarts` of one episode it is masked. `info["restarts"]` counts them.
+    With `on_invalid="mask"` the reward is `value`; `info["valid"]` still says False. The nan of a reward that has no
+    valid value in an episode that is valid (it waits for its group, say) becomes `value` in any case. With "restart"
+    the same task is started again under the same seed and its first observation is returned with reward 0.0, so the
+    policy plays it anew; after `max_restarts` of one episode it is masked. `info["restarts"]` counts them.
 
     Example:
         >>> import gymnasium as gym, tir_gym
@@ -50,4 +52,6 @@ class MaskInvalid(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
                 self._restarts += 1
                 observation, info = self.env.unwrapped.replay_start()  # type: ignore[attr-defined]
                 reward, terminated, truncated = 0.0, False, False
+        elif math.isnan(float(reward)):
+            reward = self.value
         return observation, reward, terminated, truncated, {**info, "restarts": self._restarts}

@@ -1,0 +1,50 @@
+"""Values that change with training: pure functions of its step, and curricula of published systems."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import pairwise
+
+
+def piecewise(step: float, points: Sequence[tuple[float, float]]) -> float:
+    """Linear between (step, value) points, flat before the first and after the last. Raises `ValueError` for none."""
+    if not points or any(a[0] >= b[0] for a, b in pairwise(points)):
+        raise ValueError("a piecewise schedule needs points with rising steps")
+    at = bisect_right([x for x, _ in points], step)
+    if at in (0, len(points)):
+        return points[0][1] if at == 0 else points[-1][1]
+    (x0, y0), (x1, y1) = points[at - 1], points[at]
+    return y0 + (y1 - y0) * (step - x0) / (x1 - x0)
+
+
+def cosine(step: float, total: float) -> float:
+    """(cos(pi step / total) + 1) / 2, from 1 to 0 at `total` and 0 after it."""
+    return (math.cos(math.pi * step / total) + 1) / 2 if 0 <= step <= total else 0.0
+
+
+def sigmoid(share: float, steepness: float = 125.0, middle: float = 0.2) -> float:
+    """1 / (1 + exp(steepness (share - middle))), from 1 down to 0."""
+    return 1 / (1 + math.exp(min(steepness * (share - middle), 700.0)))
+
+
+def stages(step: int, values: Sequence[float], every: int) -> float:
+    """The value of the stage that a step is in; stages last `every` steps, the last one for ever."""
+    return values[min(step // every, len(values) - 1)]
+
+
+def scaling_inter(step: int, rounds: Sequence[int] = (10, 20, 30), every: int = 100) -> int:
+    """ScalingInter-RL's most rounds of interaction at a training step. Source: AgentGym-RL, README."""
+    return int(stages(step, rounds, every))
+
+
+def skill0_max_set(step: int, sizes: Sequence[int] = (6, 3, 0), total: int = 150) -> int:
+    """SKILL0's most skills in the prompt at a training step from 1 on: equal parts of `total`. Source: SkillZero."""
+    return int(stages(max(step - 1, 0), sizes, math.ceil(total / len(sizes))))
+
+
+def ruscarl_reveal(index: int, group: int, share: float) -> float:
+    """RuscaRL's share of the rubric shown to rollout `index` of a group at a share of training, in [0, 1].
+
+    (1 - i / (G - 1)) / (1 + exp(125 (t - 0.2))); a group of one is shown what the first is. Source: its README.
+    """
+    return (1 - index / (group - 1) if group > 1 else 1.0) * sigmoid(share)
