@@ -47,7 +47,8 @@ class GroupView:
     least_calls: int = -1
     """Fewest calls of a correct rollout, -1 while there is none."""
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """(least, greatest) of "price", "seconds" (virtual) and, for each tool, "calls:NAME", over the rollouts."""
+    """(least, greatest) of "correct" (0 or 1), "price", "seconds" (virtual) and, for each tool that a rollout called,
+    "calls:NAME", over the rollouts."""
     root_prices: tuple[float, float] = (0.0, 0.0)
     """5th and 95th percentile of the square root of the price, over the rollouts of all tasks."""
 
@@ -69,7 +70,7 @@ NO_PROGRESS = Progress()
 class Groups(Protocol):
     """Frozen statistics of many tasks."""
 
-    def view(self, task_id: str) -> GroupView:
+    def view(self, env_id: str, task_id: str) -> GroupView:
         """Those of one task; of a task without a rollout the view is known and empty."""
 
 

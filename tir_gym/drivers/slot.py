@@ -107,7 +107,10 @@ class Slot:
         self._history = _History()
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
-        self.began_with = NO_GROUP if self.groups is None else self.groups.view(task.id), self.progress
+        self.began_with = (
+            NO_GROUP if self.groups is None else self.groups.view(self.setting.env_id, task.id),
+            self.progress,
+        )
         self.episode = Episode(self.setting, task, seed)
         self._fresh = True
         self._drive(self.episode.start())

@@ -1,6 +1,7 @@
 """What several components read of an episode in the same way."""
 
 import json
+import math
 from typing import Any, Literal
 
 from tir_gym.core.action import Action, ParseErrorType, ToolCall
@@ -85,7 +86,7 @@ def _call(data: Any) -> ToolCall:
 
 def price(view: EpisodeView) -> float:
     """What the policies' calls cost, in the domain's unit: the sum of declared prices."""
-    return sum(call.price for call in view.calls)
+    return math.fsum(call.price for call in view.calls)
 
 
 def seconds(view: EpisodeView) -> float:

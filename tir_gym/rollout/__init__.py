@@ -3,6 +3,7 @@
 from tir_gym.rollout.collect import EpisodesLeftOut, collect
 from tir_gym.rollout.endpoint import Endpoint, EndpointError, EndpointPolicy
 from tir_gym.rollout.export import export
+from tir_gym.rollout.groups import finalize_group
 from tir_gym.rollout.policies import (
     POLICIES,
     GoldPolicy,
@@ -35,6 +36,7 @@ __all__ = [
     "collect",
     "episode_key",
     "export",
+    "finalize_group",
     "oracle",
     "read_records",
     "record_of",

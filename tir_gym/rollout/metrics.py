@@ -10,15 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tir_gym.core.schema import CallRecordData, EpisodeRecord
-from tir_gym.core.transcript import Source
+from tir_gym.core.schema import EpisodeRecord
+from tir_gym.rewards.groups import policy_calls
 from tir_gym.scoring import calibration
-
-
-def policy_calls(record: EpisodeRecord) -> list[CallRecordData]:
-    """The calls that policies made, but for control."""
-    policies = {entry.actor for entry in record.transcript if entry.source is Source.POLICY}
-    return [call for call in record.calls if call.actor in policies and call.kind != "control"]
 
 
 def judged(records: Iterable[EpisodeRecord]) -> list[EpisodeRecord]:
@@ -80,7 +74,7 @@ def mcp_radar(
 ) -> dict[str, float]:
     """MCP-RADAR's five, each in [0, 1], higher is better; nan without an episode.
 
-    "result_accuracy": solved of all; "call_accuracy": mean of 1 - failed calls / calls; "first_error": mean of the place
+    "result_accuracy": solved of all; "call_accuracy": mean of 1 - failed / calls; "first_error": mean of the place
     of the first failed call / calls (1 if none failed); "resources" and "time": mean of 1 - min-max of tokens (by
     default characters that the policy wrote) and of virtual seconds. The names are the paper's, all formulas but the
     first are definitions by this project.

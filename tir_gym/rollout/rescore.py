@@ -239,7 +239,7 @@ class _Recorded:
 
     group: GroupView
 
-    def view(self, task_id: str) -> GroupView:
+    def view(self, env_id: str, task_id: str) -> GroupView:
         return self.group
 
 
