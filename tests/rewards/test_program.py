@@ -8,7 +8,7 @@ from itertools import permutations
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rewards.views import searched
@@ -66,6 +66,7 @@ def test_the_order_of_terms_has_no_effect():
     assert programs[0].channels[0] == "base"
 
 
+@settings(deadline=None)
 @given(st.permutations(["a", "b", "c", "d"]), st.lists(numbers, min_size=4, max_size=4), st.randoms())
 def test_a_sum_does_not_depend_on_the_order_of_channels(names, values, rng):
     channels = dict(zip("abcd", values, strict=True))
@@ -102,7 +103,7 @@ def test_a_term_is_gated_and_bounded():
     assert Term(Fixed(-9.0), low=-1.0).evaluate(wrong) == {"fixed": -1.0}
     assert math.isnan(Term(Fixed(INVALID), low=-1.0, high=1.0).evaluate(wrong)["fixed"])
     for options in ({"low": 1.0, "high": 0.0}, {"weight": math.nan}):
-        with pytest.raises(ValueError, match="weight|low"):
+        with pytest.raises(ValueError, match=r"weight|low"):
             Term(Fixed(), **options)
 
 
@@ -154,6 +155,7 @@ def test_stages_count_as_far_as_those_before_are_full():
     assert staged.total({**full, "form": 7.0, "quality": -1.0}, {}) == pytest.approx(0.2)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_a_lexicographic_order_puts_the_first_channel_first(a, b, c, d):
     combine = Lexicographic((("base", 0, 1), ("form", 0, 1)), levels=10)
@@ -206,7 +208,7 @@ def test_a_program_with_a_part_that_is_none_of_ours_is_not_written():
     ],
 )
 def test_data_that_is_no_program_is_refused(data):
-    with pytest.raises(ValueError, match="knows no reward|does not fit|damaged"):
+    with pytest.raises(ValueError, match=r"knows no reward|does not fit|damaged"):
         program_of(data)
 
 

@@ -184,9 +184,9 @@ def test_wrapped_environments_are_made_again_pickled_and_forked():
 
 def test_a_wrapper_says_what_is_wrong():
     env = gym.make(ID)
-    with pytest.raises(ValueError, match="no kind 'colour'; there are .*toolrl"):
+    with pytest.raises(ValueError, match=r"no kind 'colour'; there are .*toolrl"):
         FormatReward(env, "colour")
-    with pytest.raises(TypeError, match="kind 'tapo'.*colour"):
+    with pytest.raises(TypeError, match=r"kind 'tapo'.*colour"):
         ToolEfficiencyReward(env, "tapo", colour=1)
     with pytest.raises(TypeError, match="belong to the component"):
         ToolEfficiencyReward(env, TAPO(), cap=2)

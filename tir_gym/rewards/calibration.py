@@ -65,7 +65,7 @@ class Margin(_Calibration):
 
 @dataclass(frozen=True)
 class LogScore(_Calibration):
-    """`scoring.calibration.log_score`, in [log floor, 0], strictly proper between the floor and 1 - floor."""
+    """`scoring.calibration.log_score`, in [log floor, log(1 - floor)], proper; strictly between floor and 1 - floor."""
 
     floor: float = 0.01
 

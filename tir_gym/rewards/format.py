@@ -269,7 +269,7 @@ def search_sequence(view: EpisodeView) -> bool:
 def rex_rag(levels: tuple[float, float, float, float]) -> float:
     """REX-RAG's graded format: F0 = l0, Fk = (0.01 + F(k-1)^5) lk, score .05 F0 + .15 F1 + .25 F2 + .55 F3.
 
-    Levels in [0, 1]: distinct tags of six, closed tags, text inside tags, tags in order. Range [0, about 1].
+    Levels in [0, 1]: distinct tags of six, closed tags, text inside tags, tags in order. Range [0, 1.22].
     """
     reached = levels[0]
     score = 0.05 * reached
@@ -283,9 +283,10 @@ def rex_rag(levels: tuple[float, float, float, float]) -> float:
 class RexRag(RewardComponent):
     """REX-RAG's graded format (`rex_rag`), on the parts of turns: a part stands for its opening and closing tag.
 
-    l0: tags of thought, call and answer that occur, of six; l1: 1 - unclosed / tags; l2: text in parts / text; l3:
-    parts in order (a thought before the turn's action, nothing after an answer) / parts. Source of the formula:
-    MiliLab/REX-RAG, code; reading parts instead of text is this project's.
+    l0: tags of thought, call and answer that occur, of six; l1: 1 - unclosed / tags; l2: share of turns without text
+    outside their parts; l3: parts in order (a thought before the turn's action, nothing after an answer) / parts.
+    Range [0, 1.22]. Source of the formula: MiliLab/REX-RAG, code; reading parts instead of text is this project's, and
+    so is l2 (there: the share of characters, which a longer thought would raise).
     """
 
     channels: ClassVar[tuple[str, ...]] = ("format.rex_rag",)
@@ -299,11 +300,10 @@ class RexRag(RewardComponent):
         parts = [[s for s in a.spans if s.part in (Part.THOUGHT, Part.CALL, Part.ANSWER)] for a in view.actions]
         count = sum(map(len, parts))
         unclosed = sum(_unclosed(action) for action in view.actions)
-        length = sum(len(action.raw.strip()) for action in view.actions)
-        if not count or not length:
+        if not count:
             return 0.0, 0.0, 0.0, 0.0
         kinds = {span.part for turn in parts for span in turn}
-        inside = sum(span.end - span.start for turn in parts for span in turn)
+        enclosed = sum(not _loose(action) for action in view.actions)
         ordered = 0
         over = False
         for turn in parts:
@@ -313,7 +313,14 @@ class RexRag(RewardComponent):
                 acted |= span.part is not Part.THOUGHT
                 over |= span.part is Part.ANSWER
         tags = 2 * count
-        return len(kinds) * 2 / 6, 1 - min(unclosed, tags) / tags, min(1.0, inside / length), ordered / count
+        return len(kinds) * 2 / 6, 1 - min(unclosed, tags) / tags, enclosed / view.turns, ordered / count
+
+
+def _loose(action: Action) -> bool:
+    """Whether text stands outside the turn's parts."""
+    kind = ParseErrorType.TEXT_BETWEEN_TAGS
+    outside = any(s.part in (Part.TEXT, Part.TAIL) and action.raw[s.start : s.end].strip() for s in action.spans)
+    return outside or any(e.type is kind for e in action.errors) or any(r.kind == kind for r in action.repairs)
 
 
 def _unclosed(action: Action) -> int:

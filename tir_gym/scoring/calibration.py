@@ -17,8 +17,12 @@ def margin(correct: bool, confidence: float, b: float = 0.5) -> float:
 
 
 def log_score(correct: bool, confidence: float, floor: float = 0.01) -> float:
-    """log c if right, log(1 - c) if wrong, at least log floor: the logarithmic score (Good, 1952), strictly proper."""
-    return math.log(max(confidence if correct else 1 - confidence, floor))
+    """log c if right, log(1 - c) if wrong: the logarithmic score (Good, 1952), strictly proper.
+
+    c is held within [floor, 1 - floor], so the range is [log floor, log(1 - floor)]; beyond it stating more is no gain.
+    """
+    c = min(max(confidence, floor), 1 - floor)
+    return math.log(c if correct else 1 - c)
 
 
 def abstention_utility(answered: bool, correct: bool, threshold: float) -> float:
