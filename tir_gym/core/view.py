@@ -2,9 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Protocol
 
 from tir_gym.core.action import Action
@@ -130,16 +132,12 @@ class EpisodeView:
     @cached_property
     def calls(self) -> CallLog:
         """The call log but for what scripted actors called."""
-        log = self.evidence.calls
-        return log if all(call.actor in self.policies for call in log) else self._own(log)
-
-    def _own(self, log: CallLog) -> CallLog:
-        return tuple(call for call in log if call.actor in self.policies)
+        return tuple([call for call in self.evidence.calls if call.actor in self.policies])
 
     @cached_property
     def tool_calls(self) -> CallLog:
         """`calls` but for control: submitting an answer is no use of a tool."""
-        return tuple(call for call in self.calls if call.kind != "control")
+        return tuple([call for call in self.calls if call.kind != "control"])
 
     def tool_text(self, reader: ReadsToolText) -> dict[int, str]:
         """What tools said, by the call's index. Raises `PermissionError` unless the reader says that it reads it."""
@@ -151,17 +149,27 @@ class EpisodeView:
         """The episode as it was after `turn` turns (all of them: as it is). The world is not taken back."""
         if turn >= self.turns:
             return self
-        calls = tuple(call for call in self.evidence.calls if call.turn <= turn)
-        text = self.evidence.policy_text[:turn]
-        evidence = replace(self.evidence, answer=None, calls=calls, policy_text=text, ended_by="")
-        return replace(
-            self,
-            evidence=evidence,
-            score=None,
-            outcome=Outcome.RUNNING,
-            actions=self.actions[:turn],
-            transcript=[entry for entry in self.transcript if entry.turn <= turn],
+        own = self.evidence
+        evidence = Evidence(own.task, None, _first(own.calls, turn), own.world, own.policy_text[:turn], "")
+        return EpisodeView(
+            evidence,
+            None,
+            Outcome.RUNNING,
+            self.actions[:turn],
+            self.gold,
+            self.policies,
+            self.group,
+            self.progress,
+            _first(self.transcript, turn),
         )
+
+
+def _first(items: Any, turn: int) -> Any:
+    """The items up to a turn, of those that come in the order of turns."""
+    return items[: bisect_right(items, turn, key=_turn_of)]
+
+
+_turn_of = attrgetter("turn")
 
 
 class Rewards(ABC):

@@ -40,15 +40,17 @@ def called(
     view: EpisodeView, tool: str, times: int = 1, ok: bool = True, arguments: Mapping[str, Any] | None = None
 ) -> bool:
     """At least `times` calls of a tool (that succeeded), with these values among their arguments."""
-    wanted = arguments or {}
-    absent = object()
-    found = sum(
-        call.tool == tool
-        and not (ok and call.error)
-        and all(call.arguments.get(name, absent) == value for name, value in wanted.items())
-        for call in view.tool_calls
-    )
-    return found >= times
+    found = 0
+    for call in view.tool_calls:
+        if call.tool == tool and not (ok and call.error) and _has(call.arguments, arguments):
+            found += 1
+            if found >= times:
+                return True
+    return times < 1
+
+
+def _has(given: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    return not wanted or all(name in given and given[name] == value for name, value in wanted.items())
 
 
 @predicate("called_before")

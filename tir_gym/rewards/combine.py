@@ -30,10 +30,7 @@ class WeightedSum(Combine):
 
 @dataclass(frozen=True)
 class Product(Combine):
-    """product of value ** weight over the channels named, all of them if none is.
-
-    A negative value has no root: with a weight that is no whole number it raises `ValueError`.
-    """
+    """The product of the channels named, of all of them if none is. Weights play no part."""
 
     of: tuple[str, ...] = ()
 
@@ -43,13 +40,7 @@ class Product(Combine):
 
     def total(self, channels: Mapping[str, float], weights: Mapping[str, float]) -> float:
         """The product, in the order of the names."""
-        product = 1.0
-        for name in sorted(self.of or channels):
-            value, weight = channels[name], weights[name]
-            if value < 0 and weight != int(weight):
-                raise ValueError(f"channel {name!r} is {value}, which has no power {weight}")
-            product *= math.pow(value, weight)
-        return product
+        return math.prod(channels[name] for name in sorted(self.of or channels))
 
 
 @dataclass(frozen=True)
