@@ -26,11 +26,14 @@ __all__ = [
     "fork",
     "list_envs",
     "make_vec",
+    "recipes",
     "register",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "recipes":
+        return importlib.import_module("tir_gym.recipes")
     if name not in _LAZY:
         raise AttributeError(f"module 'tir_gym' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

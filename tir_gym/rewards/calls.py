@@ -32,6 +32,10 @@ class ToolRLCorrectness(RewardComponent):
         if self.schedule not in ("", "max1", "max1_step30_max3", "linear"):
             raise ValueError(f"schedule={self.schedule!r} must be '', 'max1', 'max1_step30_max3' or 'linear'")
 
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.toolrl": reward}."""
         wanted = gold_calls(view)
@@ -74,6 +78,10 @@ class ToolRLLength(RewardComponent):
 
     scheduled: bool = False
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 1.0
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"length.toolrl": reward}."""
         words = len(view.actions[-1].thought.split()) if view.actions else 0
@@ -100,6 +108,10 @@ class MatchTIR(RewardComponent):
     def __post_init__(self) -> None:
         if self.matching not in ("assignment", "greedy", "transport"):
             raise ValueError(f"matching={self.matching!r} must be 'assignment', 'greedy' or 'transport'")
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.matchtir": sum of turn rewards so far}."""
@@ -147,6 +159,10 @@ class TLTraining(RewardComponent):
 
     channels: ClassVar[tuple[str, ...]] = ("calls.tl_training",)
 
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.tl_training": mean}."""
         wanted = gold_calls(view)
@@ -185,6 +201,10 @@ class FTRL(RewardComponent):
     channels: ClassVar[tuple[str, ...]] = ("calls.ftrl",)
     reads_tool_text: ClassVar[bool] = True
 
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.ftrl": f1}."""
         hidden = view.gold.data.get("sub_answers")
@@ -212,6 +232,10 @@ class BFCL(RewardComponent):
 
     channels: ClassVar[tuple[str, ...]] = ("calls.bfcl",)
 
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.bfcl": 1.0 or 0.0}."""
         data = view.gold.data
@@ -231,6 +255,10 @@ class Tau2Actions(RewardComponent):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("calls.tau2",)
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"calls.tau2": 1.0 or 0.0}."""
@@ -253,6 +281,10 @@ class PlanF1(RewardComponent):
         f"plan.{name}"
         for name in ("accuracy", "argument_name_f1", "argument_value_f1", "edge_f1", "similarity", "tool_f1")
     )
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"plan.tool_f1": ..., ...}."""

@@ -206,6 +206,10 @@ class Checklist(RewardComponent):
         if self.mode not in ("paper", "repo"):
             raise ValueError(f"mode={self.mode!r} must be 'paper' or 'repo'")
 
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"checklist": share}."""
         items = self.items or tuple(map(Item.of, view.gold.data.get("checklist", ())))
@@ -251,6 +255,10 @@ class Rubric(RewardComponent):
     channels: ClassVar[tuple[str, ...]] = ("rubric",)
 
     items: tuple[Item, ...] = field(default=())
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"rubric": score}."""

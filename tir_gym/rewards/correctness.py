@@ -39,6 +39,10 @@ class ExactMatch(_AnswerComponent):
 class SubstringMatch(_AnswerComponent):
     """1 if a gold stands in the normalised answer, {0, 1}: naming every answer at once earns it. Source: Search-R1."""
 
+    def unearned(self) -> float:
+        """Naming everything earns it."""
+        return 1.0
+
     def measure(self, answer: str, view: EpisodeView) -> float:
         """`scoring.text.contains`."""
         return text.contains(answer, golds(view))
@@ -47,6 +51,10 @@ class SubstringMatch(_AnswerComponent):
 @dataclass(frozen=True)
 class TokenF1(_AnswerComponent):
     """Token F1 with the best gold, [0, 1]. Source: SQuAD's and HotpotQA's scripts."""
+
+    def unearned(self) -> float:
+        """A wrong answer overlaps with gold; a cheat must not get far with that."""
+        return 0.5
 
     def measure(self, answer: str, view: EpisodeView) -> float:
         """`scoring.text.f1`."""
@@ -57,6 +65,10 @@ class TokenF1(_AnswerComponent):
 class SetF1(_AnswerComponent):
     """F1 of token sets with the best gold, [0, 1]. Source: MatchTIR and FTRL, code."""
 
+    def unearned(self) -> float:
+        """A wrong answer overlaps with gold; a cheat must not get far with that."""
+        return 0.5
+
     def measure(self, answer: str, view: EpisodeView) -> float:
         """`scoring.text.f1_set`."""
         return max((text.f1_set(answer, gold) for gold in golds(view)), default=0.0)
@@ -65,6 +77,10 @@ class SetF1(_AnswerComponent):
 @dataclass(frozen=True)
 class LengthAwareBleu(_AnswerComponent):
     """BLEU of an order that fits short answers, with the best gold, [0, 1] (definition by this project)."""
+
+    def unearned(self) -> float:
+        """A wrong answer overlaps with gold; a cheat must not get far with that."""
+        return 0.5
 
     def measure(self, answer: str, view: EpisodeView) -> float:
         """`scoring.text.length_aware_bleu`."""
@@ -95,6 +111,10 @@ class WhiteBlackList(_AnswerComponent):
 
     {0, 1}; invalid where gold has no whitelist. Source: open-compass/GTA, code.
     """
+
+    def unearned(self) -> float:
+        """Naming everything that is not black-listed earns it."""
+        return 1.0
 
     def measure(self, answer: str, view: EpisodeView) -> float:
         """`scoring.text.white_black_list`."""

@@ -86,6 +86,10 @@ class LightSearcher(RewardComponent):
 
     measure: Measure = "f1"
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.25
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"lightsearcher": reward}."""
         calls = len(view.tool_calls)
@@ -115,6 +119,10 @@ class IKEA(RewardComponent):
     tool: str = ""
     measure: Measure = "exact_match"
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.05
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"ikea": reward}."""
         searches = sum(not self.tool or call.tool == self.tool for call in view.tool_calls)
@@ -130,6 +138,10 @@ class HDPOAccuracy(RewardComponent):
     channels: ClassVar[tuple[str, ...]] = ("hdpo.accuracy",)
 
     measure: Measure = "score"
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.1
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"hdpo.accuracy": value}."""
@@ -168,6 +180,10 @@ class DeepEyes(RewardComponent):
     math: bool = False
     measure: Measure = "score"
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.4 if self.math else 0.0
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"deepeyes": reward}."""
         fault = form.deepeyes_fault(view)
@@ -191,6 +207,10 @@ class PixelReasoner(RewardComponent):
 
     channels: ClassVar[tuple[str, ...]] = ("pixelreasoner",)
     needs_group: ClassVar[bool] = True
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.15
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"pixelreasoner": bonus}; invalid for a group without a rollout."""
@@ -221,6 +241,10 @@ class SPEAR(RewardComponent):
                 f"mode={self.mode!r} must be 'cosine', 'constant' or 'none', total={self.total} at least 1"
             )
 
+    def unearned(self) -> float:
+        """Calling tools is what it pays for."""
+        return 0.0 if self.mode == "none" else 1.0
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"spear": bonus}."""
         turns = len({call.turn for call in view.tool_calls})
@@ -240,6 +264,10 @@ class ToolStar(RewardComponent):
     tools: tuple[str, ...] = ("search", "python")
     boxed: bool = True
     measure: Measure = "f1"
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.6
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"tool_star": reward}."""
@@ -295,6 +323,10 @@ class AdaReasoner(RewardComponent):
     la: float = 1.0
     full_if_correct: bool = False
     measure: Measure = "score"
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return self.lt
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"adareasoner": reward}."""
@@ -369,6 +401,10 @@ class Fathom(RewardComponent):
     page: str = "query_url"
     goal_argument: str = "goal"
     url_argument: str = "url"
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.5
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"fathom": reward}."""

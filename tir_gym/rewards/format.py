@@ -32,6 +32,10 @@ class TurnFormat(RewardComponent):
 
     channels: ClassVar[tuple[str, ...]] = ("format",)
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 1.0
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"format": share}; 0.0 without a turn."""
         return {"format": sum(map(well_formed, view.actions)) / max(view.turns, 1)}
@@ -56,6 +60,10 @@ class ToolRLFormat(RewardComponent):
     def __post_init__(self) -> None:
         if self.schedule not in ("", "max1_step30_max3", "linear"):
             raise ValueError(f"schedule={self.schedule!r} must be '', 'max1_step30_max3' or 'linear'")
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 2.0 if self.schedule == "linear" else self.high
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"format.toolrl": high or low}."""
@@ -240,6 +248,10 @@ class SearchR1(RewardComponent):
     ff: float = 0.1
     measure: Measure = "exact_match"
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return max(self.sf + self.rs, self.ff)
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"search_r1": reward}."""
         value = search_r1_v03(
@@ -291,6 +303,10 @@ class RexRag(RewardComponent):
 
     channels: ClassVar[tuple[str, ...]] = ("format.rex_rag",)
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return rex_rag((1.0, 1.0, 1.0, 1.0))
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"format.rex_rag": score}."""
         return {"format.rex_rag": rex_rag(self._levels(view))}
@@ -339,6 +355,10 @@ class ProgressiveFormat(RewardComponent):
     channels: ClassVar[tuple[str, ...]] = ("prs",)
 
     measure: Measure = "score"
+
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return 0.2
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"prs": reward}."""

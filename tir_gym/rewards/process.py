@@ -1,5 +1,6 @@
 """Rewards for how an episode went, step by step."""
 
+import math
 import re
 from dataclasses import dataclass
 from typing import ClassVar
@@ -37,6 +38,10 @@ class Grounded(RewardComponent):
 
     b: float = 0.1
 
+    def unearned(self) -> float:
+        """For form, or for what else can be had without the answer."""
+        return self.b
+
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"grounded": value}; 0.0 without a call."""
         turns = {call.turn for call in view.tool_calls}
@@ -53,6 +58,10 @@ class RARE(RewardComponent):
     """
 
     channels: ClassVar[tuple[str, ...]] = ("rare",)
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"rare": f1}."""

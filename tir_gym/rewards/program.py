@@ -33,6 +33,13 @@ class RewardComponent(ABC):
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """Each channel's value for the episode so far (not the turn's share of it)."""
 
+    def unearned(self) -> float:
+        """The most that an episode with a score of 0 can earn in a channel; the audit holds every cheat against it.
+
+        inf for a reward that does not ask how right the answer is.
+        """
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Base(RewardComponent):

@@ -10,6 +10,7 @@ from tir_gym.wrappers.rewards import (
     FormatReward,
     RewardChannels,
     ToolEfficiencyReward,
+    UseRewards,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "MaskInvalid",
     "RewardChannels",
     "ToolEfficiencyReward",
+    "UseRewards",
     "fork",
 ]

@@ -126,6 +126,17 @@ class CombineRewards(_ProgramWrapper):
         self._use(self._program().with_combine(combine))
 
 
+class UseRewards(_ProgramWrapper):
+    """Play with this reward program; the environment must still have the default one, whatever stands around it."""
+
+    def __init__(self, env: gym.Env[Any, Any], program: RewardProgram) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self, program=program)
+        gym.Wrapper.__init__(self, env)
+        if self._program() != RewardProgram():
+            raise ValueError("the environment has rewards of its own already; put reward wrappers around a recipe")
+        self._use(program)
+
+
 class RewardChannels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Return the channels unsummed: the reward is a vector, float64 of shape (channels,), as MO-Gymnasium has it.
 
