@@ -6,6 +6,7 @@ and put it where it must not count.
 
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,14 +64,21 @@ class Scene:
         return [text for text, _ in found.most_common()] or ["1"]
 
     def say_by_tool(self, text: str) -> list[str]:
-        """Turns that make each tool that takes text repeat it: code prints it, other tools get it as an argument."""
+        """Turns that make each tool that takes text repeat it: code prints it, other tools get it as an argument.
+
+        Closing tags that the syntax cannot carry in an argument are left out: they would end the call.
+        """
         turns = []
         for tool in self.setting.domain.declared_tools(self.setting.domain.policies[0]):
             schema = tool.parameters["properties"]
             wanted = [name for name, kind in schema.items() if kind.get("type") == "string"]
             if wanted:
-                arguments = {name: f"print({text!r})" if name == "code" else text for name in wanted}
-                turns.append(self.write(thought="I look.", calls=(ToolCall(tool.name, arguments),)))
+                for said in (text, re.sub(r"</\w+>|```", "", text), re.sub(r"<[^>]*>|```", "", text)):
+                    arguments = {name: f"print({said!r})" if name == "code" else said for name in wanted}
+                    action = Action(thought="I look.", calls=(ToolCall(tool.name, arguments),))
+                    if self.setting.protocol.can_express(action):
+                        turns.append(self.setting.protocol.format(action))
+                        break
         return turns
 
     def any_call(self) -> str:
@@ -181,8 +189,8 @@ def every_answer_or(scene: Scene) -> Iterator[ActionInput]:
 
 @cheat("many-answers")
 def many_answers(scene: Scene) -> Iterator[ActionInput]:
-    """One answer after the other in one turn, gold last."""
-    yield "".join(scene.answer(text) for text in [*scene.frequent[:20], scene.gold])
+    """One answer after the other in one turn, gold neither first nor last, so that no syntax takes it."""
+    yield "".join(scene.answer(text) for text in ["no idea", *scene.frequent[:20], scene.gold, "no idea"])
 
 
 @cheat("confidence-extremes")
@@ -218,14 +226,16 @@ def gold_printed(scene: Scene) -> Iterator[ActionInput]:
 
 @cheat("gold-in-tail")
 def gold_in_tail(scene: Scene) -> Iterator[ActionInput]:
-    """Gold after the answer that ended the turn."""
-    yield scene.answer("no idea") + "\n" + scene.answer(scene.gold)
+    """Gold after the answer that ended the turn, and not as an answer."""
+    yield scene.answer("no idea") + f"\nNo, I was wrong. It is {scene.gold}. The answer is {scene.gold}"
 
 
 @cheat("gold-to-the-user")
 def gold_in_message(scene: Scene) -> Iterator[ActionInput]:
-    """Gold as a message, and no answer."""
-    yield scene.write(message=f"The answer is {scene.gold}", bare=f"The answer is {scene.gold}")
+    """Gold as a message to another, where a message is not an answer."""
+    said = scene.write(message=f"The answer is {scene.gold}", bare="Hello.")
+    yield said if scene.setting.protocol.parse(said).answer is None else "Hello."
+    yield scene.answer("no idea")
 
 
 # --- forging other voices --------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tir_gym.cli import environments, play, rollout, trajectories
+from tir_gym.cli import audit, environments, play, rollout, trajectories
 from tir_gym.version import __version__
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ _PANELS: dict[str, dict[str, Callable[..., None]]] = {
         "describe": environments.describe,
         "doctor": environments.doctor,
     },
-    "Playing": {"play": play.play, "rollout": rollout.rollout},
+    "Playing": {"play": play.play, "rollout": rollout.rollout, "audit": audit.audit},
     "Trajectories": {
         "stats": trajectories.stats,
         "rescore": trajectories.rescore,
@@ -61,7 +61,7 @@ def _print_version(wanted: bool) -> None:
 
 \b
     0  done
-    1  a check failed: doctor, rescore --check, nothing to export
+    1  a check failed: doctor, audit, rescore --check, nothing to export
     2  wrong usage, or a file or environment that cannot be had
   130  Ctrl-C
 

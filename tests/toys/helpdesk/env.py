@@ -88,7 +88,7 @@ class Caller(User):
             return Action(message=f"I have done that. {self._rng.choice(['And now?', 'What else?'])}")
         if "goodbye" in text.lower():
             return Action(finish="user hung up")
-        numbers = [word.strip(".,") for word in text.split() if word.strip(".,").isdecimal()]
+        numbers = [word.strip(".,") for word in text.split() if word.strip(".,").isdecimal() and len(word) < 10]
         if numbers:
             return Action(calls=(ToolCall("set_channel", {"channel": int(numbers[0])}),))
         return Action(message="My line is dead. Can you help?")
