@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -29,7 +30,8 @@ from tir_gym.core.schema import EpisodeRecord
 from tir_gym.drivers.render import visible
 from tir_gym.rollout.adp import ADP_VERSION
 from tir_gym.rollout.export import FORMATS, LOSSES, Filter, export, whole_file
-from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, same_verdict
+from tir_gym.rollout.parallel import rescore_many
+from tir_gym.rollout.rescore import NeedsReplay, RescoreError, same_verdict
 from tir_gym.rollout.stats import GROUPS, Summary, summarise
 from tir_gym.rollout.trajectories import read_records
 
@@ -128,6 +130,9 @@ def rescore(
         Path | None, typer.Option(help="Write all records here, those that changed with the new verdict.")
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit 1 if a verdict changed or could not be had.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the work; all cores unless told.")
+    ] = None,
     modules: Imports = None,
     as_json: AsJson = False,
 ) -> None:
@@ -142,18 +147,26 @@ def rescore(
     counts: Counter[str] = Counter()
     moves: Counter[tuple[str, str]] = Counter()
     reasons: Counter[str] = Counter()
-    with user_errors(), Rescorer() as again, contextlib.ExitStack() as stack:
+    columns = (TextColumn("{task.completed} records", markup=False), TimeElapsedColumn())
+    with (
+        user_errors(),
+        contextlib.ExitStack() as stack,
+        Progress(*columns, console=console, transient=True, disable=as_json or not console.is_terminal) as progress,
+    ):
+        bar = progress.add_task("")
         file = stack.enter_context(whole_file(out)) if out else None
-        for record in read_all(files):
+        pairs = rescore_many(read_all(files), reverify=reverify, workers=workers, modules=modules or ())
+        stack.callback(pairs.close)
+        for record, result in pairs:
+            progress.advance(bar)
             counts["records"] += 1
             scored = record
-            try:
-                scored = again(record, reverify=reverify)
-            except RescoreError as error:
+            if isinstance(result, RescoreError):
                 counts["not_scored"] += 1
-                reasons[str(error)] += 1
-                counts["needs_replay"] += isinstance(error, NeedsReplay)
+                reasons[str(result)] += 1
+                counts["needs_replay"] += isinstance(result, NeedsReplay)
             else:
+                scored = result
                 counts["invalid"] += not scored.valid
                 if not same_verdict(record, scored):
                     counts["changed"] += 1

@@ -200,10 +200,11 @@ class _Bench:
         has_world = type(self.setting.domain).world is not Domain.world
         world = cast(World, _Absent([] if looks is None else looks)) if has_world else None
         verdict = record.verdict
+        score = Score(verdict.value, reason=verdict.reason, evidence=verdict.evidence) if verdict.valid else None
         return EpisodeView(
             evidence=evidence_of(record, task, world),
-            score=Score(verdict.value, reason=verdict.reason, evidence=verdict.evidence) if verdict.valid else None,
-            outcome=Outcome(record.outcome),
+            score=score,
+            outcome=_outcome(record.ended_by, score),
             actions=tuple(data.action() for data in record.state.actions),
             gold=task.gold,
             policies=self.setting.domain.policies,
