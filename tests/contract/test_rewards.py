@@ -5,12 +5,12 @@ import math
 
 import pytest
 
-from tests.play import ALL_IDS, make, plain
+from tests.play import ALL_IDS, SHIPPED_IDS, make, plain
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.rewards import Base, RewardProgram, Term
 from tir_gym.rewards.catalogue import components
 from tir_gym.rewards.checklist import Checklist, Item
-from tir_gym.rewards.format import SearchR1
+from tir_gym.rewards.format import SearchR1, TurnFormat
 from tir_gym.rewards.groups import GroupStore
 from tir_gym.rollout import Rescorer, finalize_group, record_of
 from tir_gym.rollout.collect import play
@@ -82,6 +82,18 @@ def test_a_groups_rewards_do_not_depend_on_its_order(env_id):
     assert all(not math.isnan(record.rewards["otc"]) for record in forth)
     assert forth[0].rewards["otc"] == 1.0
     assert len({record.group.snapshot for record in forth}) == 1
+
+
+def test_a_domains_checklist_is_what_the_oracle_does(env_id):
+    env = make(env_id, rewards=RewardProgram((Term(Base(), 0.0), Checklist(), TurnFormat())))
+    oracle, null = (played(env, policy, 2)[0].rewards["checklist"] for policy in ("oracle", "null"))
+    checklist = env.setting.domain.checklist
+    env.close()
+    if env_id in SHIPPED_IDS:
+        assert (oracle, null) == (1.0, 0.0)
+        assert len({item["id"] for item in checklist}) == len(checklist) >= 3
+    else:
+        assert math.isnan(oracle)
 
 
 def test_what_tools_say_changes_no_reward_that_does_not_declare_it(env_id):

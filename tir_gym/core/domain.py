@@ -53,6 +53,8 @@ class Domain(ABC):
     """True where a tool runs code in a session: `reset` then makes sure that it can."""
     toolkits: ClassVar[Mapping[str, type[Toolkit]]]
     """The class of each actor's tools."""
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    """Items (data of `rewards.checklist.Item`) that a good episode of any task fulfils."""
     image_shape: ClassVar[tuple[int, int, int] | None] = None
     """(height, width, 3) where observations carry images."""
 

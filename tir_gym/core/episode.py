@@ -230,6 +230,7 @@ class Episode:
             group=group,
             progress=progress,
             transcript=tuple(self.transcript),
+            checklist=self.setting.domain.checklist,
         )
 
     @property

@@ -286,6 +286,8 @@ class EpisodeRecord(_Model):
     """The statistics of other rollouts that the rewards were computed from, with their snapshot's id."""
     progress: Progress = NO_PROGRESS
     """How far the trainer was."""
+    judgements: dict[str, bool] = {}
+    """Verdicts of a judge on checklist items, by the item's id; given after the episode."""
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:

@@ -103,6 +103,10 @@ class EpisodeView:
     progress: Progress = NO_PROGRESS
     transcript: Sequence[Any] = field(default=(), repr=False, compare=False)
     """Entries, or their data; read it through `tool_text` only."""
+    checklist: Sequence[Mapping[str, Any]] = ()
+    """What the domain would have checked of every episode, as data of checklist items."""
+    judgements: Mapping[str, bool] = field(default_factory=dict)
+    """Verdicts of a judge on checklist items, which are there after the episode only."""
 
     @property
     def ended(self) -> bool:
@@ -161,6 +165,7 @@ class EpisodeView:
             self.group,
             self.progress,
             _first(self.transcript, turn),
+            self.checklist,
         )
 
 

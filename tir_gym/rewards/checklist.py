@@ -114,7 +114,7 @@ def recovered(view: EpisodeView) -> bool | None:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to check. `rule` is a predicate's name, `parameters` are pairs (name, value) for it.
+    """One thing to check. `rule` is a predicate's name, `parameters` are pairs (name, value) for it; "" for a judge.
 
     `needs` are ids of items that must hold before; `weight` is the item's share; a `must_pass` item that fails makes
     the whole checklist 0. The other fields are for people and model judges, as CM2 has them.
@@ -122,7 +122,7 @@ class Item:
 
     id: str
     question: str
-    rule: str
+    rule: str = ""
     parameters: tuple[tuple[str, Any], ...] = ()
     needs: tuple[str, ...] = ()
     weight: float = 1.0
@@ -132,7 +132,13 @@ class Item:
     pass_condition: str = ""
 
     def holds(self, view: EpisodeView) -> bool | None:
-        """Whether the item holds for the episode so far. Raises `ValueError` for a rule that is not registered."""
+        """Whether the item holds for the episode so far; None where that cannot be said.
+
+        What a judge must say holds at the end at the earliest, and cannot be said before it has. Raises `ValueError`
+        for a rule that is not registered.
+        """
+        if not self.rule:
+            return view.judgements.get(self.id) if view.ended else False
         if self.rule not in _PREDICATES:
             raise ValueError(f"item {self.id!r}: no predicate {self.rule!r}; there are {', '.join(predicates())}")
         return _PREDICATES[self.rule](view, **dict(self.parameters))
@@ -149,6 +155,11 @@ class Item:
             return cls(**known, parameters=tuple(sorted(dict(parameters).items())))
         except (TypeError, ValueError) as error:
             raise ValueError(f"checklist item {data!r}: {error}") from None
+
+
+def items_of(view: EpisodeView) -> tuple[Item, ...]:
+    """The checklist of the task (`gold.data["checklist"]`), or that of its domain."""
+    return tuple(map(Item.of, view.gold.data.get("checklist") or view.checklist))
 
 
 def cm2_awards(
@@ -191,9 +202,9 @@ def cm2_turn(
 class Checklist(RewardComponent):
     """CM2's checklist over the turns of an episode: the weights of the items awarded so far, of all; in [0, 1].
 
-    Items are `items`, or the task's own (`gold.data["checklist"]`); without any the channel is invalid. In "paper" mode
-    an item whose needs are met in the same turn earns nothing; in "repo" mode needs are not looked at. A `must_pass`
-    item that does not hold at the end makes it 0. An item that cannot be judged makes it invalid.
+    Items are `items`, or those of the task or its domain (`items_of`); without any the channel is invalid. In "paper"
+    mode an item whose needs are met in the same turn earns nothing; in "repo" mode needs are not looked at. A
+    `must_pass` item that does not hold at the end makes it 0. An item that cannot be judged makes it invalid.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("checklist",)
@@ -212,7 +223,7 @@ class Checklist(RewardComponent):
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"checklist": share}."""
-        items = self.items or tuple(map(Item.of, view.gold.data.get("checklist", ())))
+        items = self.items or items_of(view)
         total = math.fsum(item.weight for item in items)
         if not items or total <= 0:
             return {"checklist": INVALID}

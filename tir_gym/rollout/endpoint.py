@@ -93,6 +93,11 @@ class Endpoint:
         said = json.dumps([self.temperature, self.max_tokens, dict(self.extra_body)], sort_keys=True)
         return f"{self.model}-{hashlib.blake2b(said.encode(), digest_size=3).hexdigest()}"
 
+    @property
+    def key(self) -> str:
+        """The key in its environment variable, "" for none. Raises `ValueError` for one that no header can hold."""
+        return _key_in(self.api_key_variable)
+
     def check(self) -> None:
         """Connect once, without a request. Raises `ConnectionError` that names the address where nothing listens."""
         url = urlsplit(self.base_url)
@@ -117,7 +122,7 @@ class EndpointPolicy(Policy):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._key = _key_in(endpoint.api_key_variable)
+        self._key = endpoint.key
         self._openai = _openai()
         self._env: ToolEnv | None = None
         self._rng = random.Random()

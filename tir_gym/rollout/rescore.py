@@ -98,6 +98,10 @@ class Rescorer:
         turns = program.by_turn(view)
         return turns if record.valid else [*turns[:-1], dict.fromkeys(program.channels, math.nan)]
 
+    def view(self, record: EpisodeRecord) -> EpisodeView:
+        """What the record's rewards are computed from, with its own verdict."""
+        return self._rewarding(record, None, None)[1]
+
     def _rewarding(
         self, record: EpisodeRecord, rewards: RewardProgram | None, group: GroupView | None
     ) -> tuple[RewardProgram, EpisodeView]:
@@ -211,6 +215,8 @@ class _Bench:
             group=record.group,
             progress=record.progress,
             transcript=record.transcript,
+            checklist=self.setting.domain.checklist,
+            judgements=record.judgements,
         )
 
     def task(self, record: EpisodeRecord, *, channels: bool = True) -> Task:
@@ -280,7 +286,7 @@ def evidence_of(record: EpisodeRecord, task: Task, world: World | None = None) -
         answer=answer,
         calls=tuple(map(call_of, record.calls)),
         world=world,
-        policy_text=tuple(_authored(entry) for entry in record.transcript if entry.source == Source.POLICY),
+        policy_text=policy_text(record),
         ended_by=record.ended_by,
     )
 
@@ -305,6 +311,11 @@ def tally_of(record: EpisodeRecord) -> Tally:
         tally.repairs += len(data.repairs)
         tally.void += data.action().void
     return tally
+
+
+def policy_text(record: EpisodeRecord) -> tuple[str, ...]:
+    """What the policies wrote, turn by turn, up to each turn's first terminal action."""
+    return tuple(_authored(entry) for entry in record.transcript if entry.source == Source.POLICY)
 
 
 def _authored(entry: EntryData) -> str:

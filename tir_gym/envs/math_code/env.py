@@ -29,6 +29,13 @@ class MathCode(Domain):
     floor: ClassVar[float] = 0.02
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": MathToolkit}
     runs_code: ClassVar[bool] = True
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"id": "ran", "question": "Did it run code that worked?", "rule": "called", "parameters": {"tool": "python"}},
+        {"id": "answered", "question": "Did it answer?", "rule": "answered", "needs": ["ran"]},
+        {"id": "solved", "question": "Is the answer right?", "rule": "solved", "needs": ["ran"], "weight": 2.0},
+        {"id": "no_repeats", "question": "Did it run no code twice?", "rule": "no_repeated_call", "needs": ["ran"]},
+        {"id": "form", "question": "Was every turn well formed?", "rule": "well_formed", "needs": ["ran"]},
+    )
 
     call_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     memory_mb: Annotated[int, Field(ge=32)] = 512

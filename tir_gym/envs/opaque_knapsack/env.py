@@ -31,6 +31,18 @@ class OpaqueKnapsack(Domain):
     floor: ClassVar[float] = 0.0
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": KnapsackToolkit}
     runs_code: ClassVar[bool] = True
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"id": "looked", "question": "Did it inspect items?", "rule": "called", "parameters": {"tool": "inspect"}},
+        {
+            "id": "computed",
+            "question": "Did it compute with what it had seen?",
+            "rule": "called_before",
+            "parameters": {"first": "inspect", "second": "python"},
+            "needs": ["looked"],
+        },
+        {"id": "solved", "question": "Is the choice the best?", "rule": "solved", "needs": ["computed"], "weight": 2.0},
+        {"id": "no_repeats", "question": "Was no call made twice?", "rule": "no_repeated_call", "needs": ["looked"]},
+    )
 
     interpreter: Literal["persistent", "stateless"] = "persistent"
     call_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0

@@ -1,0 +1,86 @@
+"""Items that a model judges: verdicts are written into the record, and a judge that fails leaves the item invalid."""
+
+import json
+import math
+
+import pytest
+
+from tests.play import make
+from tests.rollout.model_server import ModelServer
+from tir_gym.core.schema import EpisodeRecord
+from tir_gym.rewards import Base, RewardProgram, Term
+from tir_gym.rewards.checklist import Checklist, Item
+from tir_gym.rollout import record_of, reward
+from tir_gym.rollout.collect import play
+from tir_gym.rollout.endpoint import Endpoint
+from tir_gym.rollout.judging import ModelJudge, course_of, judge_items
+from tir_gym.rollout.policies import POLICIES
+
+ID = "toy/Archive-v0"
+ITEMS = (
+    Item("looked", "?", "called", (("tool", "search"),)),
+    Item("polite", "Was it polite?", pass_condition="No rude word", weight=3.0),
+)
+PROGRAM = RewardProgram((Term(Base(), 0.0), Checklist(ITEMS)))
+
+
+@pytest.fixture(scope="module")
+def record():
+    env = make(ID, rewards=PROGRAM)
+    play(env, POLICIES["oracle"], 3)
+    made = record_of(env)
+    env.close()
+    return made
+
+
+def test_a_judged_item_is_invalid_until_it_is_judged_and_then_a_number_anywhere(record):
+    assert math.isnan(record.rewards["checklist"])
+    (yes,) = judge_items([record], lambda prompt: '{"pass": true}', items=ITEMS)
+    (no,) = judge_items([record], lambda prompt: '{"pass": false}', items=ITEMS)
+    loaded = EpisodeRecord.model_validate_json(yes.model_dump_json())
+    assert loaded.judgements == {"polite": True}
+    assert reward(loaded).rewards["checklist"] == 1.0
+    assert reward(no).rewards["checklist"] == 0.25
+
+
+@pytest.mark.parametrize(
+    "said", ["", "PASS", '{"pass": 1}', '{"pass": true, "why": ""}', "[true]", '{"pass": true} ok']
+)
+def test_what_is_no_verdict_is_none(record, said):
+    (judged,) = judge_items([record], lambda prompt: said, items=ITEMS)
+    assert judged.judgements == {}
+    assert math.isnan(reward(judged).rewards["checklist"])
+
+
+def test_a_judge_that_raises_is_no_verdict(record):
+    def broken(prompt):
+        raise TimeoutError("too late")
+
+    assert judge_items([record], broken, items=ITEMS) == [record]
+
+
+def test_a_judge_sees_what_the_policy_did_and_nothing_that_others_said(record):
+    asked = []
+    judge_items([record], lambda prompt: asked.append(prompt) or '{"pass": true}', items=ITEMS)
+    (prompt,) = asked
+    assert "Was it polite?" in prompt
+    assert "No rude word" in prompt
+    shown = json.dumps(course_of(record))
+    results = [entry.text for entry in record.transcript if entry.source == "tool"]
+    assert results
+    assert not any(json.dumps(text)[1:-1] in shown for text in results)
+
+
+def test_a_model_is_asked_over_http(record):
+    with ModelServer(lambda request: {"role": "assistant", "content": '{"pass": true}'}) as server:
+        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=30.0))
+        (judged,) = judge_items([record], judge, items=ITEMS)
+    assert judged.judgements == {"polite": True}
+    (request,) = server.requests
+    assert (request["temperature"], request["model"]) == (0.0, "judge")
+
+
+def test_a_server_that_refuses_leaves_the_item_invalid(record):
+    with ModelServer(lambda request: {}, faults=["400"]) as server:
+        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=30.0), retries=0)
+        assert judge_items([record], judge, items=ITEMS) == [record]
