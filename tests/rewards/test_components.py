@@ -330,6 +330,31 @@ def test_rewards_with_the_answer_in_them():
     assert one(cost.RouterR1(), view) == 1.0
 
 
+def test_a_call_that_failed_costs_but_is_no_use_of_a_tool():
+    failed = searched("a", score=1.0, group=KNOWN, errors={0: CallErrorType.UNKNOWN_TOOL})
+    assert one(efficiency.DeepEyes(), failed) == 0.8
+    assert one(efficiency.ToolStar(tools=("search",), boxed=False), failed) == 1.0
+    assert one(efficiency.SPEAR(), failed) == 0.0
+    assert one(efficiency.IKEA(), failed) == 1.4
+    assert one(efficiency.IKEA(), searched("a", said="no", errors={0: CallErrorType.UNKNOWN_TOOL})) == 0.0
+    assert one(efficiency.OTCPPO(), failed) == pytest.approx(0.5)
+
+
+def test_the_published_tool_star_pays_for_printing_and_ours_does_not():
+    thought = "</search> </python>"
+    loud = view_of([answer("42", thought=thought)], syntax="search_r1")
+    assert one(efficiency.ToolStarByText(boxed=False), loud) == 1.1
+    assert one(efficiency.ToolStar(boxed=False), loud) == 1.0
+
+
+def test_verl_tools_penalties_are_chosen_one_by_one():
+    view = view_of([search("a", thought=""), search("b")], syntax="search_r1", errors={0: CallErrorType.TIMEOUT})
+    assert one(form.VerlToolPenalties(), view) == 0.0
+    chosen = dict.fromkeys(("think", "answer", "action", "finish", "tool", "execution"), True)
+    assert one(form.VerlToolPenalties(**chosen), view) == -(0.5 + 0.5 + 0.25 + 0.25)
+    assert one(form.VerlToolPenalties(**chosen), searched()) == -0.25
+
+
 def test_prices_are_seen_against_the_group():
     group = GroupView(
         "g",
@@ -494,7 +519,7 @@ def test_closing_tags_printed_in_a_thought_change_nothing(tags):
     honest = view_of([search("a"), answer("42")], syntax="search_r1")
     loud = view_of([search("a", thought="Let me look. " + " ".join(tags)), answer("42")], syntax="search_r1")
     for kind in components().values():
-        if kind.__name__ == "Overlong":
+        if kind.__name__ in ("Overlong", "ToolStarByText"):
             continue
         mine, theirs = kind().evaluate(honest), kind().evaluate(loud)
         assert {n: repr(v) for n, v in mine.items()} == {n: repr(v) for n, v in theirs.items()}, kind

@@ -173,7 +173,11 @@ def test_every_component_of_ours_says_what_it_computes():
         assert len(doc) > 40, name
         if kind.reads_tool_text:
             assert "reads" in doc, name
-    assert [name for name, kind in components().items() if kind.reads_tool_text] == ["FTRL", "SearchR1"]
+    assert [name for name, kind in components().items() if kind.reads_tool_text] == [
+        "FTRL",
+        "SearchR1",
+        "ToolStarByText",
+    ]
 
 
 def test_every_component_can_be_written_read_and_pickled():

@@ -1,6 +1,7 @@
 """Rewards for using tools sparingly, or at all; every count comes from the call log.
 
-Calls are those of tools that are not for control, in whatever way they ended. Where a reward holds the answer too, its
+Calls are those of tools that are not for control. Where calls cost, all count; where using a tool is paid for, those
+that did their work. Where a reward holds the answer too, its
 docstring says so: give `base` the weight 0 then (recipes do).
 """
 
@@ -12,7 +13,7 @@ from tir_gym.core.transcript import CallErrorType, CallRecord
 from tir_gym.core.view import EpisodeView
 from tir_gym.rewards import format as form
 from tir_gym.rewards.program import INVALID, RewardComponent
-from tir_gym.rewards.reading import Measure, all_well_formed, answer_score, duplicates, used
+from tir_gym.rewards.reading import Measure, all_well_formed, answer_score, duplicates, used, worked
 from tir_gym.rewards.schedules import cosine
 
 
@@ -98,16 +99,16 @@ class LightSearcher(RewardComponent):
         return {"lightsearcher": lightsearcher(answer_score(view, self.measure), calls, least, fault)}
 
 
-def ikea(right: bool, searches: int, format_ok: bool) -> float:
+def ikea(right: bool, searches: int, format_ok: bool, found: bool | None = None) -> float:
     """IKEA's training reward, in [-1, 1.6]: -1 for a bad format; right: 1 + .6, .4, .2, 0 for 0, 1, 2, more searches.
 
-    Wrong: 0.05 after a search, else 0. Source: knowledge-r1, code.
+    Wrong: 0.05 after a search (one that worked, if `found` says), else 0. Source: knowledge-r1, code.
     """
     if not format_ok:
         return -1.0
     if right:
         return 1.0 + (0.6, 0.4, 0.2, 0.0)[min(searches, 3)]
-    return 0.05 if searches else 0.0
+    return 0.05 if (searches if found is None else found) else 0.0
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ class IKEA(RewardComponent):
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"ikea": reward}."""
         searches = sum(not self.tool or call.tool == self.tool for call in view.tool_calls)
+        found = any(not self.tool or call.tool == self.tool for call in worked(view))
         right = answer_score(view, self.measure) >= 1.0
-        return {"ikea": ikea(right, searches, form.IKEAFormat.passes(view))}
+        return {"ikea": ikea(right, searches, form.IKEAFormat.passes(view), found)}
 
 
 # --- HDPO ------------------------------------------------------------------------------------------------------------
@@ -190,7 +192,7 @@ class DeepEyes(RewardComponent):
         acc = 0.0 if form.too_long(view) else answer_score(view, self.measure)
         if self.math:
             return {"deepeyes": 1.2 * acc + 0.4 * (not fault)}
-        return {"deepeyes": deepeyes(acc, fault, bool(view.tool_calls))}
+        return {"deepeyes": deepeyes(acc, fault, bool(worked(view)))}
 
 
 def pixelreasoner(calls: int, group_rate: float) -> float:
@@ -228,7 +230,7 @@ def spear(tool_turns: int, step: int, total: int = 100, mode: str = "cosine") ->
 
 @dataclass(frozen=True)
 class SPEAR(RewardComponent):
-    """`spear` by turns with at least one call; set the training step with `set_progress`."""
+    """`spear` by turns with at least one call that worked; set the training step with `set_progress`."""
 
     channels: ClassVar[tuple[str, ...]] = ("spear",)
 
@@ -247,7 +249,7 @@ class SPEAR(RewardComponent):
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"spear": bonus}."""
-        turns = len({call.turn for call in view.tool_calls})
+        turns = len({call.turn for call in worked(view)})
         return {"spear": spear(turns, view.progress.step, self.total, self.mode)}
 
 
@@ -275,6 +277,34 @@ class ToolStar(RewardComponent):
             return {"tool_star": -1.0}
         score = answer_score(view, self.measure)
         bonus = 0.1 if score > 0 and all(used(view, tool) for tool in self.tools) else 0.0
+        return {"tool_star": score + bonus}
+
+
+@dataclass(frozen=True)
+class ToolStarByText(RewardComponent):
+    """`ToolStar` as the published code counts: the bonus for `</search>` and `</python>` anywhere in the text.
+
+    It reads what tools printed and what the policy thought, so printing the tags earns the bonus: for comparison only.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("tool_star",)
+    reads_tool_text: ClassVar[bool] = True
+
+    tags: tuple[str, ...] = ("</search>", "</python>")
+    boxed: bool = True
+    measure: Measure = "f1"
+
+    def unearned(self) -> float:
+        """A wrong answer overlaps with gold, and the bonus is for the asking."""
+        return 0.6
+
+    def evaluate(self, view: EpisodeView) -> dict[str, float]:
+        """{"tool_star": reward}."""
+        if not form.ToolStarFormat(self.boxed).passes(view):
+            return {"tool_star": -1.0}
+        score = answer_score(view, self.measure)
+        whole = "\n".join([*(action.raw for action in view.actions), *view.tool_text(self).values()])
+        bonus = 0.1 if score > 0 and all(tag in whole for tag in self.tags) else 0.0
         return {"tool_star": score + bonus}
 
 

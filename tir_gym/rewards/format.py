@@ -4,6 +4,7 @@ The published ones judge text against one syntax; here each is judged by the par
 (thought, call, answer), so it holds in every syntax. A part that was mended (lenient reading) is not well formed.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -342,6 +343,36 @@ def _loose(action: Action) -> bool:
 def _unclosed(action: Action) -> int:
     kind = ParseErrorType.UNCLOSED_TAG
     return sum(e.type is kind for e in action.errors) + sum(r.kind == kind for r in action.repairs)
+
+
+@dataclass(frozen=True)
+class VerlToolPenalties(RewardComponent):
+    """verl-tool's optional penalties, each off unless chosen; at most 0.
+
+    -0.5 for a turn without a thought, -0.5 for no answer, -0.25 each for a turn that is not well formed, for an episode
+    that a limit ended, for none that called a tool, and for a call that failed. Source: verl-tool, code.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("format.verl_tool",)
+
+    think: bool = False
+    answer: bool = False
+    action: bool = False
+    finish: bool = False
+    tool: bool = False
+    execution: bool = False
+
+    def evaluate(self, view: EpisodeView) -> dict[str, float]:
+        """{"format.verl_tool": sum of penalties}."""
+        faults = (
+            (self.think and not all(map(thinks, view.actions)), 0.5),
+            (self.answer and view.evidence.answer is None, 0.5),
+            (self.action and not all_well_formed(view), 0.25),
+            (self.finish and view.evidence.ended_by.startswith("max_"), 0.25),
+            (self.tool and not view.tool_calls, 0.25),
+            (self.execution and any(call.error for call in view.tool_calls), 0.25),
+        )
+        return {"format.verl_tool": 0.0 - math.fsum(penalty for there, penalty in faults if there)}
 
 
 @dataclass(frozen=True)

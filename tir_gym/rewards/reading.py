@@ -5,6 +5,7 @@ import math
 from typing import Any, Literal
 
 from tir_gym.core.action import Action, ParseErrorType, ToolCall
+from tir_gym.core.transcript import CallRecord
 from tir_gym.core.view import EpisodeView
 from tir_gym.scoring.text import contains, exact_match, f1
 
@@ -99,6 +100,11 @@ def duplicates(view: EpisodeView) -> int:
     return len(view.tool_calls) - len({call.key for call in view.tool_calls})
 
 
+def worked(view: EpisodeView) -> list[CallRecord]:
+    """The calls that did their work: what rewards for using tools count."""
+    return [call for call in view.tool_calls if not call.error]
+
+
 def used(view: EpisodeView, tool: str) -> bool:
-    """Whether a tool was called, in whatever way it ended."""
-    return any(call.tool == tool for call in view.tool_calls)
+    """Whether a call of a tool did its work."""
+    return any(call.tool == tool for call in worked(view))
