@@ -2,18 +2,33 @@
 
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.play import make
+from tests.rewards.views import searched
+from tir_gym.core.view import Progress
 from tir_gym.rewards import RewardProgram, Term
+from tir_gym.rewards.catalogue import program_of
 from tir_gym.rewards.cost import ToolOrchestra
 from tir_gym.rewards.efficiency import OTC, PixelReasoner
+from tir_gym.rewards.format import TurnFormat
 from tir_gym.rewards.groups import GroupStore
 from tir_gym.rewards.program import Base
-from tir_gym.rewards.schedules import cosine, piecewise, ruscarl_reveal, sigmoid, stages
+from tir_gym.rewards.schedules import (
+    Cosine,
+    Piecewise,
+    Sigmoid,
+    Stages,
+    cosine,
+    piecewise,
+    ruscarl_reveal,
+    sigmoid,
+    stages,
+)
 from tir_gym.rollout import finalize_group, record_of
 from tir_gym.rollout.collect import play
 from tir_gym.rollout.policies import POLICIES, ScriptedPolicy
@@ -113,6 +128,25 @@ def test_schedules():
     for bad in ((), ((1, 0.0), (1, 1.0))):
         with pytest.raises(ValueError, match="rising steps"):
             piecewise(0, bad)
+
+
+def test_a_term_can_follow_training():
+    plain = Term(TurnFormat())
+    for schedule, at, value in (
+        (Piecewise(((0, 1.0), (10, 0.0))), Progress(5), 0.5),
+        (Cosine(10), Progress(10), 0.0),
+        (Cosine(), Progress(5, 10), 0.5),
+        (Cosine(), Progress(5), 1.0),
+        (Sigmoid(), Progress(2, 10), 0.5),
+        (Stages((1.0, 0.25), 10), Progress(10), 0.25),
+    ):
+        term = replace(plain, schedule=schedule)
+        assert term.evaluate(searched(progress=at))["format"] == pytest.approx(value)
+        program = RewardProgram((term,))
+        assert program_of(program.data()) == program
+    for bad in (lambda: Piecewise(()), lambda: Stages((), 1), lambda: Stages((1.0,), 0)):
+        with pytest.raises(ValueError, match="need"):
+            bad()
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8, unique=True))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rewards.views import searched
-from tir_gym.core.view import EpisodeView
+from tir_gym.core.view import EpisodeView, Progress
 from tir_gym.rewards import (
     INVALID,
     Base,
@@ -33,6 +33,7 @@ from tir_gym.rewards.correctness import ExactMatch, TokenF1
 from tir_gym.rewards.cost import CallCost, Overlong
 from tir_gym.rewards.efficiency import OTC, SPEAR, TAPO
 from tir_gym.rewards.format import SearchR1, TurnFormat
+from tir_gym.rewards.schedules import Cosine
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -105,6 +106,14 @@ def test_a_term_is_gated_and_bounded():
     for options in ({"low": 1.0, "high": 0.0}, {"weight": math.nan}):
         with pytest.raises(ValueError, match=r"weight|low"):
             Term(Fixed(), **options)
+
+
+def test_what_a_term_pays_without_the_answer_follows_its_bounds():
+    assert Term(TurnFormat()).unearned() == 1.0
+    assert Term(TurnFormat(), high=0.5).unearned() == 0.5
+    assert Term(TurnFormat(), only_if_correct=True).unearned() == 0.0
+    assert Term(FTRL(), schedule=Cosine(10)).unearned() == math.inf
+    assert Term(FTRL(), schedule=Cosine(10)).unearned(Progress(10)) == 0.0
 
 
 def test_an_invalid_channel_is_not_zero_unless_it_does_not_count():

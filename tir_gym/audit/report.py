@@ -158,7 +158,7 @@ def _report(
     """What the battery earns under a program."""
     report = Report(setting.env_id, recipe, episodes, setting.domain.floor)
     for term in program.terms:
-        report.allowed |= dict.fromkeys(term.component.channels, term.component.unearned())
+        report.allowed |= dict.fromkeys(term.component.channels, term.unearned())
         if term.component.reads_tool_text:
             report.reads_tool_text += term.component.channels
     report.allowed["total"] = _allowed_total(program, report.allowed)

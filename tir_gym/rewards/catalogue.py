@@ -12,6 +12,7 @@ from typing import Any
 
 from tir_gym.rewards.combine import COMBINES
 from tir_gym.rewards.program import RewardComponent, RewardProgram, Term
+from tir_gym.rewards.schedules import SCHEDULES
 
 _MODULES = ("program", "calibration", "calls", "checklist", "correctness", "cost", "efficiency", "format", "process")
 
@@ -36,7 +37,7 @@ def components() -> dict[str, type[Any]]:
 def _classes() -> dict[str, type[Any]]:
     from tir_gym.rewards.checklist import Item
 
-    return {**components(), **COMBINES, "Term": Term, "Item": Item}
+    return {**components(), **COMBINES, **SCHEDULES, "Term": Term, "Item": Item}
 
 
 def write(value: Any) -> Any:

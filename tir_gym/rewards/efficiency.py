@@ -1,8 +1,8 @@
 """Rewards for using tools sparingly, or at all; every count comes from the call log.
 
 Calls are those of tools that are not for control. Where calls cost, all count; where using a tool is paid for, those
-that did their work. Where a reward holds the answer too, its
-docstring says so: give `base` the weight 0 then (recipes do).
+that did their work. Where a reward holds the answer too, its docstring says so: give `base` the weight 0 then (recipes
+do).
 """
 
 import math

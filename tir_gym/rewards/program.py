@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from tir_gym.core.view import EpisodeView, Rewards
+from tir_gym.core.view import NO_PROGRESS, EpisodeView, Progress, Rewards
 from tir_gym.rewards.combine import Combine, WeightedSum
+from tir_gym.rewards.schedules import Schedule
 
 INVALID = math.nan
 """The value of a channel that has no valid one."""
@@ -56,7 +57,8 @@ class Base(RewardComponent):
 class Term:
     """A component's place in a program: its weight in the sum, its bounds, and when it counts.
 
-    `only_if_correct` makes its channels 0 unless the verifier's score is 1; `low` and `high` bound each channel.
+    `only_if_correct` makes its channels 0 unless the verifier's score is 1; `low` and `high` bound each channel, and
+    `schedule` multiplies it by a factor that follows training.
     """
 
     component: RewardComponent
@@ -64,6 +66,7 @@ class Term:
     only_if_correct: bool = False
     low: float = -math.inf
     high: float = math.inf
+    schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.component, RewardComponent):
@@ -83,9 +86,19 @@ class Term:
         values = component.evaluate(view)
         if values.keys() != set(component.channels):
             raise ValueError(f"{type(component).__name__} gave {list(values)}, its channels are {component.channels}")
+        if self.schedule is not None:
+            factor = self.schedule.factor(view.progress)
+            values = {name: factor * value for name, value in values.items()}
         if self.low == -math.inf and self.high == math.inf:
             return values
         return {name: v if math.isnan(v) else min(max(v, self.low), self.high) for name, v in values.items()}
+
+    def unearned(self, progress: Progress = NO_PROGRESS) -> float:
+        """The most that an episode with a score of 0 can earn in a channel, at a point of training."""
+        factor = 1.0 if self.schedule is None else self.schedule.factor(progress)
+        if self.only_if_correct or not factor:
+            return 0.0
+        return min(max(factor * self.component.unearned(), self.low), self.high)
 
 
 @dataclass(frozen=True, init=False)

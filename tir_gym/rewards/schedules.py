@@ -1,9 +1,75 @@
 """Values that change with training: pure functions of its step, and curricula of published systems."""
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+
+from tir_gym.core.view import Progress
+
+
+class Schedule(ABC):
+    """A factor that follows the trainer (`set_progress`); subclass it as a frozen dataclass."""
+
+    @abstractmethod
+    def factor(self, progress: Progress) -> float:
+        """The factor at a point of training; finite."""
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """`piecewise` by training step."""
+
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        piecewise(0, self.points)
+
+    def factor(self, progress: Progress) -> float:
+        """The value between the points at the training step."""
+        return piecewise(progress.step, self.points)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """`cosine` by training step: from 1 to 0 at `total`, or at the trainer's own total if it is 0."""
+
+    total: int = 0
+
+    def factor(self, progress: Progress) -> float:
+        """The fading factor; 1.0 where there is no total."""
+        total = self.total or progress.total
+        return cosine(progress.step, total) if total else 1.0
+
+
+@dataclass(frozen=True)
+class Sigmoid(Schedule):
+    """`sigmoid` by the share of training that is over."""
+
+    steepness: float = 125.0
+    middle: float = 0.2
+
+    def factor(self, progress: Progress) -> float:
+        """The fading factor."""
+        return sigmoid(progress.share, self.steepness, self.middle)
+
+
+@dataclass(frozen=True)
+class Stages(Schedule):
+    """`stages` by training step."""
+
+    values: tuple[float, ...]
+    every: int
+
+    def __post_init__(self) -> None:
+        if not self.values or self.every < 1:
+            raise ValueError("stages need at least one value, and at least one step each")
+
+    def factor(self, progress: Progress) -> float:
+        """The value of the stage."""
+        return stages(progress.step, self.values, self.every)
 
 
 def piecewise(step: float, points: Sequence[tuple[float, float]]) -> float:
@@ -48,3 +114,7 @@ def ruscarl_reveal(index: int, group: int, share: float) -> float:
     (1 - i / (G - 1)) / (1 + exp(125 (t - 0.2))); a group of one is shown what the first is. Source: its README.
     """
     return (1 - index / (group - 1) if group > 1 else 1.0) * sigmoid(share)
+
+
+SCHEDULES: Mapping[str, type[Schedule]] = {kind.__name__: kind for kind in (Piecewise, Cosine, Sigmoid, Stages)}
+"""All schedules, by name."""

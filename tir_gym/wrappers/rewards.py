@@ -13,6 +13,7 @@ from tir_gym.drivers.env import ToolEnv
 from tir_gym.rewards import kinds
 from tir_gym.rewards.combine import Combine
 from tir_gym.rewards.program import RewardComponent, RewardProgram, Term
+from tir_gym.rewards.schedules import Schedule
 
 
 class _ProgramWrapper(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -52,14 +53,15 @@ class _ComponentWrapper(_ProgramWrapper):
         only_if_correct: bool = False,
         low: float = -math.inf,
         high: float = math.inf,
+        schedule: Schedule | None = None,
         **options: Any,
     ) -> None:
-        gym.utils.RecordConstructorArgs.__init__(
-            self, kind=kind, weight=weight, only_if_correct=only_if_correct, low=low, high=high, **options
-        )
+        place = {"weight": weight, "only_if_correct": only_if_correct, "low": low, "high": high, "schedule": schedule}
+        given: dict[str, Any] = {"kind": kind, **place, **options}
+        gym.utils.RecordConstructorArgs.__init__(self, **given)
         gym.Wrapper.__init__(self, env)
         component = self._component(kind or self.default, options)
-        self._use(self._program().with_term(Term(component, weight, only_if_correct, low, high)))
+        self._use(self._program().with_term(Term(component, weight, only_if_correct, low, high, schedule)))
 
     def _component(self, kind: str | RewardComponent, options: dict[str, Any]) -> RewardComponent:
         name = type(self).__name__
