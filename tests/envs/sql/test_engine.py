@@ -1,0 +1,114 @@
+"""The engine: what statements return, how its worker lives and dies."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from tests.envs.sql.samples import Sample, sample
+from tests.envs.sql.test_hostile import UNINTERRUPTIBLE
+from tests.processes import descendants, wait_until_gone
+from tir_gym.envs.sql.engine import Engine, EngineUnavailable, Failure, QueryLimits, Table, engine
+
+
+def test_rows_come_in_order_with_duplicates_nulls_types_and_column_names():
+    """SkyRL-Gym's tool lost the order, the duplicates and the names of columns."""
+    found = engine().one(
+        sample(),
+        "SELECT price, title, born, x'00ff' b FROM book LEFT JOIN author a ON a.id = author_id "
+        "ORDER BY price DESC, title",
+    )
+    assert found.columns == ("price", "title", "born", "b")
+    blob = {"hex": "00ff"}
+    assert found.rows == (
+        (12.5, "Notes", 1815, blob),
+        (8.0, "Engines", 1815, blob),
+        (8.0, "Rain", None, blob),
+        (3.25, "NULL", None, blob),
+    )
+    assert engine().one(sample(), "SELECT price FROM book").rows == ((12.5,), (8.0,), (8.0,), (3.25,))
+    assert engine().one(sample(), "SELECT 1 a, 2 a").columns == ("a", "a")
+    assert engine().one(sample(), "SELECT 9223372036854775807, 1e308 * 10, -0.0, 'é\n'").rows[0][0] == 2**63 - 1
+
+
+def test_statements_of_a_request_run_in_order_each_on_its_database():
+    other = sample("CREATE TABLE author (name); INSERT INTO author VALUES ('Zed')", key="other")
+    sql = "SELECT name FROM author LIMIT 1"
+    found = engine().run([(sample(), sql), (other, sql), (sample(), "SELECT nope"), (other, sql)])
+    assert [f.rows if isinstance(f, Table) else f.kind for f in found] == [(("Ada",),), (("Zed",),), "sql", (("Zed",),)]
+    assert len(engine().run([(sample(), "SELECT nope"), (other, sql)], stop=True)) == 1
+
+
+def test_a_statement_that_is_killed_costs_its_neighbours_nothing(own_engine):
+    database = sample(key="big", many=3_000)
+    endless = UNINTERRUPTIBLE[0]
+    good = "SELECT count(*) FROM big"
+    found = own_engine.run([(database, good), (database, endless), (database, good)], QueryLimits(seconds=1.0))
+    assert [f.rows if isinstance(f, Table) else f.kind for f in found] == [((3_000,),), "killed", ((3_000,),)]
+
+
+def test_a_worker_that_somebody_killed_is_replaced_without_a_word(own_engine):
+    for _ in range(3):
+        assert own_engine.one(sample(), "SELECT 1").rows == ((1,),)
+        os.kill(own_engine._worker._process.pid, signal.SIGKILL)
+        own_engine._worker._process.wait()
+
+
+def test_leases_keep_the_worker_and_the_last_one_ends_it():
+    made = Engine()
+    made.acquire()
+    made.acquire()
+    before = descendants()
+    made.one(sample(), "SELECT 1")
+    (worker,) = descendants() - before
+    made.release()
+    assert worker in descendants()
+    made.release()
+    wait_until_gone({worker})
+    made.release()
+    made.close()
+
+
+def test_threads_take_turns(own_engine):
+    found = {}
+    threads = [
+        threading.Thread(target=lambda n=n: found.update({n: own_engine.one(sample(), f"SELECT {n}").rows}))
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: ((n,),) for n in range(8)}
+
+
+def test_a_forked_copy_of_the_host_has_a_worker_of_its_own(own_engine):
+    own_engine.one(sample(), "SELECT 1")
+    mine = own_engine._worker._process.pid
+    child = os.fork()
+    if child == 0:
+        try:
+            good = own_engine.one(sample(), "SELECT 2").rows == ((2,),) and own_engine._worker._process.pid != mine
+            own_engine.close()
+            os._exit(0 if good else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert own_engine.one(sample(), "SELECT 3").rows == ((3,),)
+    assert own_engine._worker._process.pid == mine
+
+
+def test_a_database_that_cannot_be_opened_is_named(own_engine, tmp_path):
+    for wrong in (Sample("none", path=str(tmp_path / "none.sqlite")), Sample("junk", b"no database at all" * 100)):
+        with pytest.raises(EngineUnavailable, match="cannot open the database"):
+            own_engine.one(wrong, "SELECT 1")
+    assert not (tmp_path / "none.sqlite").exists()
+
+
+def test_more_databases_than_are_kept_are_loaded_again(own_engine, monkeypatch):
+    bases = [sample(key=f"base {n}", many=30_000) for n in range(3)]
+    for _ in range(2):
+        found = own_engine.run([(base, "SELECT count(*) FROM big") for base in bases])
+        assert [each.rows for each in found] == [((30_000,),)] * 3
+    assert isinstance(own_engine.one(bases[0], "SELECT nope"), Failure)
