@@ -13,5 +13,6 @@ from tir_gym.envs.registration import (
 register("tir/MathCode-v0", "tir_gym.envs.math_code.env:MathCode")
 register("tir/MathCodeStateless-v0", "tir_gym.envs.math_code.env:MathCodeStateless")
 register("tir/OpaqueKnapsack-v0", "tir_gym.envs.opaque_knapsack.env:OpaqueKnapsack")
+register("tir/SQL-v0", "tir_gym.envs.sql.env:Sql")
 
 __all__ = ["compatibility", "domain_of", "list_envs", "make_env", "make_vec", "make_vector_env", "register"]

@@ -47,16 +47,17 @@ KEPT = 256 << 20
 WIDEST = 1_000
 """Greatest width or precision that `printf` takes."""
 
-FUNCTIONS = frozenset(
-    "abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh count cume_dist "
-    "current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor format glob "
-    "group_concat hex ifnull iif instr json json_array json_array_length json_each json_extract json_group_array "
-    "json_group_object json_object json_quote json_tree json_type json_valid julianday lag last_value lead length like "
-    "likelihood likely ln log log10 log2 lower ltrim max min mod nth_value ntile nullif octet_length percent_rank pi pow "
-    "power printf quote radians rank replace round row_number rtrim sign sin sinh soundex sqrt strftime string_agg substr "
-    "substring subtype sum tan tanh time total trim trunc typeof unhex unicode unixepoch unlikely upper "
-    "-> ->>".split()  # noqa: SIM905
+_NAMES = (
+    "abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce concat concat_ws cos cosh count "
+    "cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor "
+    "format glob group_concat hex ifnull iif instr json json_array json_array_length json_each json_extract "
+    "json_group_array json_group_object json_object json_quote json_tree json_type json_valid julianday lag "
+    "last_value lead length like likelihood likely ln log log10 log2 lower ltrim max min mod nth_value ntile "
+    "nullif octet_length percent_rank pi pow power printf quote radians rank replace round row_number rtrim sign "
+    "sin sinh soundex sqrt strftime string_agg substr substring subtype sum tan tanh time total trim trunc typeof "
+    "unhex unicode unixepoch unlikely upper -> ->> "
 )
+FUNCTIONS = frozenset(_NAMES.split())
 """What a query may call. Each is linear in its arguments, or bounded at `LENGTH` by the host's kill."""
 
 PRAGMAS = frozenset({"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"})

@@ -1,0 +1,150 @@
+"""The databases of tasks: generated ones, kept as bytes, and files."""
+
+import functools
+import hashlib
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tir_gym.envs.sql.build import build
+from tir_gym.envs.sql.families import FAMILIES
+from tir_gym.envs.sql.schemas import Column, Family, dirtied
+
+KEPT = 48 << 20
+"""Bytes of generated databases that a process keeps; the least recently used are made again when needed."""
+
+
+class _Kept:
+    """Bytes by key, the least recently used forgotten beyond `KEPT`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._size = 0
+
+    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
+        """The bytes under a key, made if need be."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        made = make()
+        with self._lock:
+            if key not in self._held:
+                self._held[key] = made
+                self._size += len(made)
+                while self._size > KEPT and len(self._held) > 1:
+                    self._size -= len(self._held.popitem(last=False)[1])
+        return made
+
+
+_kept = _Kept()
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A generated database: family, number of its variant, rows, share of NULLs, and whether values are dirty."""
+
+    family: str
+    variant: int
+    rows: int
+    nulls: float
+    dirty: bool
+
+    @property
+    def key(self) -> str:
+        """What it is made of."""
+        return f"{self.family}/{self.variant}/{self.rows}/{self.nulls:g}/{'dirty' if self.dirty else 'clean'}"
+
+    @property
+    def name(self) -> str:
+        """What prompts call it."""
+        return self.family
+
+    @property
+    def path(self) -> str:
+        """It lies in no file."""
+        return ""
+
+    @property
+    def schema(self) -> Family:
+        """Its family, with the columns marked whose values are dirty."""
+        return schema_of(self.family, self.dirty)
+
+    def content(self) -> bytes:
+        """Its bytes."""
+        return _kept.get(self.key, lambda: build(self.schema, self.variant, self.rows, self.nulls))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `database_of` makes it of."""
+        return {
+            "family": self.family,
+            "variant": self.variant,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "dirty": self.dirty,
+        }
+
+
+@functools.cache
+def schema_of(family: str, dirty: bool) -> Family:
+    """The family of that name, every second category of a table dirty where `dirty`."""
+    return dirtied(FAMILIES[family], _every_second) if dirty else FAMILIES[family]
+
+
+def _every_second(columns: Sequence[Column]) -> Sequence[Column]:
+    return columns[::2]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A SQLite file, opened read-only where it lies; it must not change while it is used."""
+
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The path, and the file's size and time of change."""
+        status = Path(self.path).stat()
+        return f"{self.path}:{status.st_size}:{status.st_mtime_ns}"
+
+    @property
+    def name(self) -> str:
+        """The file's name without ending."""
+        return Path(self.path).stem
+
+    def content(self) -> bytes:
+        """Nothing: the file is opened by its path."""
+        return b""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `database_of` makes it of."""
+        return {"path": self.path}
+
+
+Database = Generated | File
+
+
+def database_of(data: Mapping[str, Any]) -> Database:
+    """The database that a task's data names."""
+    return File(data["path"]) if "path" in data else Generated(**data)
+
+
+def connect(database: Database) -> sqlite3.Connection:
+    """A connection of this process to a copy in memory or to the file, for SQL of our own only; to be closed."""
+    if database.path:
+        return sqlite3.connect(f"{Path(database.path).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection = sqlite3.connect(":memory:", check_same_thread=False)
+    connection.deserialize(database.content())
+    return connection
+
+
+def fingerprint(rows: Any) -> str:
+    """Short hash of plain data."""
+    return hashlib.blake2b(repr(rows).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

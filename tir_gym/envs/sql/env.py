@@ -1,0 +1,56 @@
+"""The domain: one agent, one database to read, one final query."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tir_gym.core.domain import Domain
+from tir_gym.core.task import Task, TaskSet
+from tir_gym.core.tool import Toolkit
+from tir_gym.core.verify import Verifier
+from tir_gym.envs.sql.databases import database_of
+from tir_gym.envs.sql.engine import NOW, QueryLimits
+from tir_gym.envs.sql.tasks import kinds, make_tasks
+from tir_gym.envs.sql.tools import Desk, SqlToolkit
+from tir_gym.envs.sql.twins import TWINS
+from tir_gym.envs.sql.verify import Mode, SqlVerifier
+
+
+@dataclass(frozen=True)
+class Sql(Domain):
+    """Questions about a database. Options: how the query is judged, on how many twins, rows shown, seconds a query."""
+
+    name: ClassVar[str] = "SQL"
+    description: ClassVar[str] = "Answer a question about a database with a query that holds on its twins as well."
+    instructions: ClassVar[str] = (
+        "Answer the question with one SQL query for SQLite. Look at the tables and try queries with the tools first. Your "
+        "final answer is the query itself and nothing else. It is run and must return exactly the columns and rows asked "
+        "for, duplicates included, on this database and on others with the same tables and different content. Do not "
+        "round unless asked. The order of rows matters only where one is asked for."
+    )
+    floor: ClassVar[float] = 0.0
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": SqlToolkit}
+
+    mode: Mode = "test_suite"
+    twins: Annotated[int, Field(ge=1, le=64)] = TWINS
+    rows_shown: Annotated[int, Field(ge=1, le=1_000)] = 50
+    query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+
+    def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
+        """Generated questions, or the file of a known benchmark ("defog:PATH")."""
+        return make_tasks(source, split, difficulty)
+
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        """The tools, over the task's database."""
+        limits = QueryLimits(rows=self.rows_shown, bytes=16_000, seconds=self.query_timeout_s)
+        return SqlToolkit(Desk(database_of(task.data["database"]), limits, task.data.get("now") or NOW))
+
+    def verifier(self) -> Verifier:
+        """The result of the final query against gold's."""
+        return SqlVerifier(self.mode, self.twins)
+
+    def catalogue(self) -> list[dict[str, object]]:
+        """The templates of questions, one row each."""
+        return kinds()

@@ -1,0 +1,118 @@
+"""Whether two results are the same, as far as the question says: order, duplicates, NULL, numbers, columns."""
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from tir_gym.envs.sql.scan import order_by
+
+Row = Sequence[Any]
+TOLERANCE = 1e-6
+"""Two numbers of which one is a float are equal if they differ by at most this share of the greater, or of 1."""
+_PERMUTED = 8
+"""Columns up to which every order of them is tried."""
+
+
+def is_ordered(sql: str) -> bool:
+    """Whether a query's result has an order: it has an ORDER BY of its own."""
+    return order_by(sql) is not None
+
+
+def differ(gold: Sequence[Row], found: Sequence[Row], *, ordered: bool, permute: bool = False) -> str:
+    """How the rows found differ from those of gold, "" if they do not.
+
+    Rows are compared one by one where they are ordered, else as a bag: duplicates count, order does not. NULL equals
+    NULL and nothing else; text equals text letter by letter; whole numbers are compared exactly, floats to `TOLERANCE`;
+    a number and a text are never equal. With `permute` the columns found may stand in another order, the same one
+    in all rows.
+    """
+    if len(gold) != len(found):
+        return f"{len(found)} rows instead of {len(gold)}"
+    if not gold:
+        return ""
+    width = len(gold[0])
+    if len(found[0]) != width:
+        return f"{len(found[0])} columns instead of {width}"
+    same = _same_list if ordered else _same_bag
+    if same(gold, found):
+        return ""
+    if permute and width <= _PERMUTED:
+        for columns in _permutations(gold, found):
+            if same(gold, [[row[column] for column in columns] for row in found]):
+                return ""
+    if ordered and _same_bag(gold, found):
+        return "the right rows in a wrong order"
+    return "other rows"
+
+
+def _permutations(gold: Sequence[Row], found: Sequence[Row]) -> Any:
+    """Orders of the columns found in which each could be that of gold: it holds the same texts."""
+    width = len(gold[0])
+    theirs = [_texts(found, column) for column in range(width)]
+    fits = [[c for c in range(width) if theirs[c] == _texts(gold, column)] for column in range(width)]
+    return (columns for columns in itertools.product(*fits) if len(set(columns)) == width)
+
+
+def _texts(rows: Sequence[Row], column: int) -> Counter[Any]:
+    return Counter(_exact(row[column]) for row in rows)
+
+
+def _exact(cell: Any) -> Any:
+    """The cell where it is compared exactly, a mark where it is a number."""
+    if isinstance(cell, int | float):
+        return 0
+    return str(sorted(cell.items())) if isinstance(cell, dict) else (cell,)
+
+
+def same_cell(one: Any, other: Any) -> bool:
+    """Whether two values are equal."""
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        if isinstance(one, int) and isinstance(other, int):
+            return one == other
+        return one == other or abs(one - other) <= TOLERANCE * max(1.0, abs(one), abs(other)) < float("inf")
+    return type(one) is type(other) and bool(one == other)
+
+
+def _same_row(one: Row, other: Row) -> bool:
+    return all(map(same_cell, one, other))
+
+
+def _same_list(gold: Sequence[Row], found: Sequence[Row]) -> bool:
+    return all(map(_same_row, gold, found))
+
+
+def _same_bag(gold: Sequence[Row], found: Sequence[Row]) -> bool:
+    """Rows with the same texts are paired by their numbers, in order of size; if that fails, in any way that works."""
+    groups: dict[Any, tuple[list[Row], list[Row]]] = defaultdict(lambda: ([], []))
+    for side, rows in enumerate((gold, found)):
+        for row in rows:
+            groups[tuple(map(_exact, row))][side].append(row)
+    return all(len(ours) == len(theirs) and _pair_up(ours, theirs) for ours, theirs in groups.values())
+
+
+def _pair_up(ours: list[Row], theirs: list[Row]) -> bool:
+    ours, theirs = sorted(ours, key=_numbers), sorted(theirs, key=_numbers)
+    return _same_list(ours, theirs) or _matching(ours, theirs)
+
+
+def _numbers(row: Row) -> tuple[float, ...]:
+    return tuple(cell for cell in row if isinstance(cell, int | float))
+
+
+def _matching(ours: list[Row], theirs: list[Row]) -> bool:
+    """Whether each row of one side can be given an equal one of the other: augmenting paths, for small groups."""
+    if len(ours) > 60 or not any(isinstance(cell, float) for row in (*ours, *theirs) for cell in row):
+        return False
+    taken: dict[int, int] = {}
+
+    def place(one: int, tried: set[int]) -> bool:
+        for other, row in enumerate(theirs):
+            if other not in tried and _same_row(ours[one], row):
+                tried.add(other)
+                if other not in taken or place(taken[other], tried):
+                    taken[other] = one
+                    return True
+        return False
+
+    return all(place(one, set()) for one in range(len(ours)))

@@ -1,0 +1,307 @@
+"""Twins of a database: the same tables with other, telling content.
+
+A query that is right by luck on one database returns something else on a twin (test-suite accuracy, after Zhong, Yu and
+Klein, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites", 2020; how rows are changed is a definition by
+this project). A twin keeps what may be relied on: types, NOT NULL, unique columns, foreign keys, trees without cycles,
+the values that occur in a column, dates of one row in their order. It changes what may not: which values stand
+together, how many rows there are, who has children, how often values repeat, what is NULL, the order of ids. The
+literals of a gold query are put in where they fit, and values just beside them, so that boundaries are met.
+"""
+
+import datetime
+import random
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tir_gym.core.seeding import derive
+from tir_gym.envs.sql.databases import Database, connect, fingerprint
+from tir_gym.envs.sql.scan import literals, names
+
+TWINS = 8
+_SAMPLE = 400
+"""Rows of a table that a twin is made from."""
+_STYLES: tuple[dict[str, float], ...] = (
+    {"keep": 0.6, "fresh": 0.3, "literal": 0.25, "null": 0.10, "few": 0.0, "repeat": 0.2},
+    {"keep": 0.4, "fresh": 0.5, "literal": 0.50, "null": 0.00, "few": 0.0, "repeat": 0.5},
+    {"keep": 0.5, "fresh": 0.5, "literal": 0.40, "null": 0.30, "few": 1.0, "repeat": 0.3},
+    {"keep": 0.8, "fresh": 0.8, "literal": 0.60, "null": 0.15, "few": 1.0, "repeat": 0.0},
+)
+"""By turns: share of rows kept, of cells drawn anew, of cells set to or beside a literal, of NULLs; whether numbers and
+dates take few different values; share of rows repeated under a new id."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    name: str
+    nullable: bool
+    key: bool
+    unique: bool
+    target: str
+
+    @property
+    def free(self) -> bool:
+        return not (self.key or self.unique or self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    ddl: str
+    columns: tuple[_Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    @property
+    def key(self) -> int:
+        """Position of the column that is the primary key alone and a whole number; -1 where there is none."""
+        keys = [position for position, column in enumerate(self.columns) if column.key]
+        if len(keys) != 1 or not all(isinstance(row[keys[0]], int) for row in self.rows):
+            return -1
+        return keys[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The twin of that number of a database, made for a gold query."""
+
+    base: Database
+    number: int
+    gold: str
+
+    @property
+    def key(self) -> str:
+        """The base's key, the number, and what of the gold query matters."""
+        return f"{self.base.key}#{self.number}:{fingerprint(self.gold)}"
+
+    @property
+    def path(self) -> str:
+        """It lies in no file."""
+        return ""
+
+    def content(self) -> bytes:
+        """Its bytes; made anew at every call."""
+        return _build(_tables(self.base), derive("sql twin", self.base.key, self.number), self.number, self.gold)
+
+
+def twins(base: Database, gold: str, count: int = TWINS) -> list[Twin]:
+    """The twins of a database for a gold query."""
+    return [Twin(base, number, gold) for number in range(count)]
+
+
+_read: dict[str, dict[str, _Table]] = {}
+
+
+def _tables(base: Database) -> dict[str, _Table]:
+    """The tables of a database with a sample of their rows, parents before children; the last few are kept."""
+    if base.key not in _read:
+        while len(_read) > 15:
+            _read.pop(next(iter(_read)), None)
+        connection = connect(base)
+        try:
+            _read[base.key] = _sampled(connection)
+        finally:
+            connection.close()
+    return _read[base.key]
+
+
+def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    found: dict[str, _Table] = {}
+    listed = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    for name, ddl in listed.fetchall():
+        quoted = '"' + name.replace('"', '""') + '"'
+        unique = set()
+        for _, index, is_unique, *_ in connection.execute(f"PRAGMA index_list({quoted})").fetchall():
+            held = [row[2] for row in connection.execute(f'PRAGMA index_info("{index}")')]
+            if is_unique and len(held) == 1:
+                unique.add(held[0])
+        targets = {row[3]: row[2] for row in connection.execute(f"PRAGMA foreign_key_list({quoted})")}
+        columns = tuple(
+            _Column(column, not (notnull or key), bool(key), column in unique and not key, targets.get(column, ""))
+            for _, column, _, notnull, _, key in connection.execute(f"PRAGMA table_info({quoted})")
+        )
+        total = connection.execute(f"SELECT COUNT(*) FROM {quoted}").fetchone()[0]  # noqa: S608
+        step = max(1, total // _SAMPLE)
+        rows = connection.execute(f"SELECT * FROM {quoted} LIMIT {_SAMPLE * step}").fetchall()[::step]  # noqa: S608
+        found[name] = _Table(name, ddl, columns, tuple(rows))
+    return _parents_first(found)
+
+
+def _parents_first(tables: Mapping[str, _Table]) -> dict[str, _Table]:
+    ordered: dict[str, _Table] = {}
+    by_small = {name.lower(): name for name in tables}
+
+    def visit(name: str, above: frozenset[str]) -> None:
+        if name in ordered or name in above:
+            return
+        for column in tables[name].columns:
+            if column.target.lower() in by_small:
+                visit(by_small[column.target.lower()], above | {name})
+        ordered[name] = tables[name]
+
+    for name in tables:
+        visit(name, frozenset())
+    return ordered
+
+
+def _build(tables: Mapping[str, _Table], seed: int, number: int, gold: str) -> bytes:
+    rng = random.Random(seed)
+    style = _STYLES[number % len(_STYLES)]
+    used, held = names(gold), literals(gold)
+    made: dict[str, list[list[Any]]] = {}
+    out = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        out.execute("BEGIN")
+        for table in tables.values():
+            out.execute(table.ddl)
+            rows = _rows(table, rng, style, {n.lower(): (tables[n], r) for n, r in made.items()})
+            if table.name.lower() in used:
+                _put_literals(table, rows, rng, style["literal"], used, held)
+            made[table.name] = rows
+            marks = ",".join("?" * len(table.columns))
+            name = '"' + table.name.replace('"', '""') + '"'
+            out.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", rows)  # noqa: S608
+        out.execute("COMMIT")
+        return out.serialize()
+    finally:
+        out.close()
+
+
+def _rows(
+    table: _Table, rng: random.Random, style: Mapping[str, float], made: Mapping[str, tuple[_Table, list[list[Any]]]]
+) -> list[list[Any]]:
+    """New rows for a table, made of those it has."""
+    base = table.rows
+    if not base:
+        return []
+    count = max(min(8, len(base)), int(len(base) * style["keep"]))
+    rows = [list(row) for row in rng.sample(base, count)]
+    key = table.key
+    if key >= 0:
+        rows += [list(row) for row in rng.sample(rows, int(len(rows) * style["repeat"]))] if _may_repeat(table) else []
+        first = min(row[key] for row in base)
+        for row, new in zip(rows, rng.sample(range(first, first + len(rows) + len(rows) // 4), len(rows)), strict=True):
+            row[key] = new
+    pools = [_pool(base, position, rng, style["few"]) for position in range(len(table.columns))]
+    days = [p for p, column in enumerate(table.columns) if column.free and _is_day(pools[p])]
+    for row in rows:
+        donor = rng.choice(base)
+        if rng.random() < style["fresh"]:
+            for position in days:
+                row[position] = donor[position]
+        for position, column in enumerate(table.columns):
+            if column.free and position not in days and pools[position] and rng.random() < style["fresh"]:
+                row[position] = rng.choice(pools[position])
+            if column.free and column.nullable and rng.random() < style["null"]:
+                row[position] = None
+    for position, column in enumerate(table.columns):
+        if column.unique:
+            shuffled = [row[position] for row in rows]
+            rng.shuffle(shuffled)
+            for row, new in zip(rows, shuffled, strict=True):
+                row[position] = new
+        if column.target:
+            _refer(table, rows, position, rng, made)
+    return rows
+
+
+def _may_repeat(table: _Table) -> bool:
+    return not any(column.unique for column in table.columns)
+
+
+def _pool(base: tuple[tuple[Any, ...], ...], position: int, rng: random.Random, few: float) -> list[Any]:
+    """The values to draw from, NULL among them where there were some; few different ones where asked."""
+    held = [row[position] for row in base]
+    if few and isinstance(held[0], int | float):
+        return rng.sample(held, min(5, len(held)))
+    return held
+
+
+def _is_day(pool: list[Any]) -> bool:
+    held = [value for value in pool[:50] if value is not None]
+    return bool(held) and all(isinstance(value, str) and _as_day(value) for value in held)
+
+
+def _as_day(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text[:10])
+    except ValueError:
+        return None
+
+
+def _refer(
+    table: _Table,
+    rows: list[list[Any]],
+    position: int,
+    rng: random.Random,
+    made: Mapping[str, tuple[_Table, list[list[Any]]]],
+) -> None:
+    """Let references point to rows that there are; some rows have none pointing to them, some many."""
+    target = table.columns[position].target.lower()
+    nullable = table.columns[position].nullable
+    if target == table.name.lower():
+        for number, row in enumerate(rows):
+            row[position] = rows[rng.randrange(number)][table.key] if number > 2 and table.key >= 0 else None
+        return
+    parent, theirs = made.get(target, (None, []))
+    if parent is None or parent.key < 0 or not theirs:
+        return
+    ids = [row[parent.key] for row in theirs]
+    liked = rng.sample(ids, max(1, int(len(ids) * 0.8)))
+    for row in rows:
+        missing = nullable and row[position] is None
+        row[position] = None if missing else liked[int(len(liked) * rng.random() ** 1.5)]
+
+
+def _put_literals(
+    table: _Table,
+    rows: list[list[Any]],
+    rng: random.Random,
+    share: float,
+    used: frozenset[str],
+    held: tuple[str | int | float, ...],
+) -> None:
+    """Set cells of the columns that a query names to its literals, where such values occur, or just beside them."""
+    for position, column in enumerate(table.columns):
+        if not column.free or column.name.lower() not in used:
+            continue
+        fits = [literal for literal in held if _fits(literal, table.rows, position)]
+        if not fits:
+            continue
+        for row in rows:
+            if rng.random() < share:
+                literal = rng.choice(fits)
+                row[position] = _beside(literal, rng) if rng.random() < 0.4 else _as_written(literal, table, position, rng)
+
+
+def _fits(literal: str | int | float, rows: tuple[tuple[Any, ...], ...], position: int) -> bool:
+    held = [row[position] for row in rows if row[position] is not None]
+    if not held:
+        return False
+    if isinstance(literal, str):
+        if _as_day(literal):
+            return isinstance(held[0], str) and _as_day(held[0]) is not None
+        return any(isinstance(value, str) and value.strip().lower() == literal.strip().lower() for value in held)
+    numbers = [value for value in held if isinstance(value, int | float)]
+    return bool(numbers) and min(numbers) <= literal <= max(numbers)
+
+
+def _as_written(literal: str | int | float, table: _Table, position: int, rng: random.Random) -> Any:
+    """The literal as the column spells it: one of its spellings, with the time of day that its dates have."""
+    if not isinstance(literal, str):
+        held = next(row[position] for row in table.rows if row[position] is not None)
+        return type(held)(literal)
+    values = [row[position] for row in table.rows if isinstance(row[position], str)]
+    if _as_day(literal):
+        return literal[:10] + values[0][10:]
+    same = [value for value in values if value.strip().lower() == literal.strip().lower()]
+    return rng.choice(same) if same else literal
+
+
+def _beside(literal: str | int | float, rng: random.Random) -> Any:
+    if isinstance(literal, str):
+        day = _as_day(literal)
+        step = rng.choice((-1, 1))
+        return (day + datetime.timedelta(step)).isoformat() + literal[10:] if day else literal
+    return literal + rng.choice((-1, 1))

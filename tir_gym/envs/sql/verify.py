@@ -1,0 +1,145 @@
+"""The verdict: does the final query return what the gold query returns, here and on twins of the database?"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Literal
+
+from tir_gym.core.task import Gold
+from tir_gym.core.verify import Evidence, Score, Verifier
+from tir_gym.envs.sql.databases import database_of
+from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
+from tir_gym.envs.sql.match import differ, is_ordered, same_cell
+from tir_gym.envs.sql.twins import twins
+
+Mode = Literal["test_suite", "exec", "spider", "bird", "value"]
+LIMITS = QueryLimits(rows=10_000, bytes=8_000_000, seconds=3.0)
+"""Bounds of a query that is judged; a result that is larger is wrong, or cannot be judged if it is gold's."""
+_KEPT = 128
+_FENCE = re.compile(r"\A```(?:sql|sqlite)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
+
+
+class SqlVerifier(Verifier):
+    """1.0 where the final query is right, else 0.0; no answer is 0.0. Modes:
+
+    - `test_suite`: the same result as a gold query on the database shown and on `count` twins of it; ordered where
+      gold has an ORDER BY of its own.
+    - `exec`: the same on the database shown alone.
+    - `spider`: as `exec`, but columns may stand in any order.
+    - `bird`: as `spider`, but rows may, too. (BIRD's own script also ignores duplicates; here they count.)
+    - `value`: the answer is a value, not a query: that of the single cell which gold returns.
+
+    Where there are several golds, one of them must agree everywhere. Gold's own results are remembered for the last
+    128 tasks. A gold query that cannot be run makes the verdict invalid; on a twin, it takes the twin out.
+    """
+
+    _results: OrderedDict[tuple[str, str, str, int], list[Result]] = OrderedDict()
+
+    def __init__(self, mode: Mode, count: int) -> None:
+        self._mode = mode
+        self._count = count if mode == "test_suite" else 0
+
+    def acquire(self) -> None:
+        """Keep the process-wide worker, once a statement has started it, until the last `release`."""
+        engine().acquire()
+
+    def release(self) -> None:
+        """Give the lease back; the last one ends the worker."""
+        engine().release()
+
+    def score(self, evidence: Evidence, gold: Gold) -> Score:
+        """The verdict on the answer alone."""
+        if evidence.answer is None:
+            return Score(0.0, reason="no answer")
+        accepted = [gold.answer] if isinstance(gold.answer, str) else list(gold.answer)
+        base = database_of(evidence.task.data["database"])
+        now = evidence.task.data.get("now") or NOW
+        answer = statement(evidence.answer.text)
+        try:
+            golds = {sql: self._gold(base, sql, now) for sql in accepted}
+            golds = {sql: held for sql, held in golds.items() if isinstance(held[0], Table) and held[0].whole}
+            if not golds:
+                return Score(0.0, valid=False, reason="no gold query can be run")
+            if self._mode == "value":
+                return self._value(answer, [_table(held[0]) for held in golds.values()])
+            return self._query(answer, base, golds, now)
+        except EngineUnavailable as error:
+            return Score(0.0, valid=False, reason=str(error))
+
+    def _gold(self, base: Source, sql: str, now: str) -> list[Result]:
+        """Gold's results on the database and on its twins."""
+        key = (base.key, sql, now, self._count)
+        held = self._results.get(key)
+        if held is None:
+            runs = [(base, sql), *((twin, sql) for twin in twins(base, sql, self._count))]  # type: ignore[arg-type]
+            held = self._results[key] = engine().run(runs, LIMITS, now)
+            while len(self._results) > _KEPT:
+                self._results.popitem(last=False)
+        return held
+
+    def _query(self, answer: str, base: Source, golds: dict[str, list[Result]], now: str) -> Score:
+        found = engine().one(base, answer, LIMITS, now)
+        if isinstance(found, Failure):
+            return Score(0.0, reason=f"the query fails: {found.message[:200]}")
+        reasons = {sql: self._differ(sql, held[0], found) for sql, held in golds.items()}
+        candidates = [sql for sql, reason in reasons.items() if not reason]
+        if not candidates:
+            return Score(0.0, reason=next(iter(reasons.values())))
+        told = ""
+        for sql in candidates:
+            told = self._on_twins(answer, base, sql, golds[sql][1:], now)
+            if not told:
+                return Score(1.0, reason="the same result" + (" on every database" if self._count else ""))
+        return Score(0.0, reason=f"right on the database shown by luck: {told}")
+
+    def _on_twins(self, answer: str, base: Source, sql: str, held: Sequence[Result], now: str) -> str:
+        """Where and how the answer differs from a gold query on a twin; "" where it does on none."""
+        made = [
+            (number, twin, result)
+            for number, (twin, result) in enumerate(
+                zip(twins(base, sql, self._count), held, strict=True)  # type: ignore[arg-type]
+            )
+            if isinstance(result, Table) and result.whole
+        ]
+        results = engine().run([(twin, answer) for _, twin, _ in made], LIMITS, now, stop=True)
+        for (number, _, wanted), found in zip(made, results, strict=False):
+            if isinstance(found, Failure):
+                return f"on twin {number} it fails: {found.message[:200]}"
+            if told := self._differ(sql, wanted, found):
+                return f"on twin {number} {told}"
+        return ""
+
+    def _differ(self, sql: str, gold: Result, found: Table) -> str:
+        if not found.whole:
+            return "too large a result"
+        ordered = self._mode != "bird" and is_ordered(sql)
+        permute = self._mode in ("spider", "bird")
+        return differ(_table(gold).rows, found.rows, ordered=ordered, permute=permute)
+
+    def _value(self, answer: str, golds: Sequence[Table]) -> Score:
+        for table in golds:
+            if len(table.rows) == len(table.columns) == 1 and _is_value(answer, table.rows[0][0]):
+                return Score(1.0, reason="the value")
+        return Score(0.0, reason="another value")
+
+
+def statement(answer: str) -> str:
+    """The query in an answer: without a code fence round it."""
+    text = answer.strip()
+    fenced = _FENCE.match(text)
+    return fenced[1] if fenced else text
+
+
+def _table(result: Result) -> Table:
+    assert isinstance(result, Table)
+    return result
+
+
+def _is_value(answer: str, value: object) -> bool:
+    text = answer.strip().strip("'\"")
+    if isinstance(value, int | float):
+        try:
+            return same_cell(float(text.replace(",", "")), float(value))
+        except (ValueError, OverflowError):
+            return False
+    return " ".join(text.casefold().split()) == " ".join(str(value if value is not None else "NULL").casefold().split())
