@@ -114,7 +114,7 @@ class Ask:
         return self.middling(table, column, 0.05, 0.35), self.middling(table, column, 0.6, 0.95)
 
 
-@functools.lru_cache(16)
+@functools.lru_cache(32)
 def opened(database: Generated) -> sqlite3.Connection:
     """A connection to a copy of a database, for gold queries."""
     connection = connect(database)
@@ -124,7 +124,7 @@ def opened(database: Generated) -> sqlite3.Connection:
 
 @functools.lru_cache(2_000)
 def _values(database: Generated, table: str, expression: str) -> tuple[object, ...]:
-    sql = f"SELECT DISTINCT {expression} v FROM {table} WHERE v IS NOT NULL ORDER BY v"  # noqa: S608
+    sql = f"SELECT DISTINCT {expression} v FROM {table} WHERE v IS NOT NULL ORDER BY v"
     return tuple(value for (value,) in opened(database).execute(sql))
 
 

@@ -48,7 +48,7 @@ def _rows(
     for number in range(1, count + 1):
         row: dict[str, Any] = {}
         for column in table.columns:
-            if column.nullable and rng.random() < nulls:
+            if column.nullable and nulls and rng.random() < nulls:
                 row[column.name] = None
             elif column.kind == "id":
                 row[column.name] = number
@@ -97,7 +97,6 @@ def names(pool: str, rng: random.Random, count: int) -> list[str]:
     """Different names from a pool; numbered where there are not enough."""
     firsts, seconds = POOLS[pool]
     pairs = len(firsts) * len(seconds)
-    found = []
-    for number in rng.sample(range(pairs), min(count, pairs)):
-        found.append(f"{firsts[number % len(firsts)]} {seconds[number // len(firsts)]}".strip())
+    drawn = rng.sample(range(pairs), min(count, pairs))
+    found = [f"{firsts[number % len(firsts)]} {seconds[number // len(firsts)]}".strip() for number in drawn]
     return found + [f"{found[number % pairs]} {number // pairs + 1}" for number in range(pairs, count)]

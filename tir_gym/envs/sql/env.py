@@ -25,8 +25,10 @@ class Sql(Domain):
     name: ClassVar[str] = "SQL"
     description: ClassVar[str] = "Answer a question about a database with a query that holds on its twins as well."
     instructions: ClassVar[str] = (
-        "Answer the question with one SQL query for SQLite. Look at the tables and try queries with the tools first. Your "
-        "final answer is the query itself and nothing else. It is run and must return exactly the columns and rows asked "
+        "Answer the question with one SQL query for SQLite. Look at the tables and try queries with the tools "
+        "first. Your "
+        "final answer is the query itself and nothing else. It is run and must return exactly the columns and "
+        "rows asked "
         "for, duplicates included, on this database and on others with the same tables and different content. Do not "
         "round unless asked. The order of rows matters only where one is asked for."
     )

@@ -10,12 +10,16 @@ CELL_CHARS = 200
 _TYPES = {int: "INTEGER", float: "REAL", str: "TEXT", dict: "BLOB"}
 
 
-def as_text(table: Table) -> str:
-    """The table as text. A column is headed by its name and the type of its values; texts stand in quotes where the
-    column holds other types as well, and so does a text that reads NULL."""
+def as_text(table: Table, *, typed: bool = True) -> str:
+    """The table as text. A column is headed by its name and, if `typed`, the type of its values.
+
+    Texts stand in quotes where the column holds other types as well; so does one that is empty, has blanks at its ends,
+    or reads NULL.
+    """
     if not table.columns:
         return "(no columns)"
-    heads = [f"{name} {_type([row[i] for row in table.rows])}".rstrip() for i, name in enumerate(table.columns)]
+    kinds = [_type([row[i] for row in table.rows]) if typed else "" for i in range(len(table.columns))]
+    heads = [f"{name} {kind}".rstrip() for name, kind in zip(table.columns, kinds, strict=True)]
     mixed = [len({type(row[i]) for row in table.rows} - {type(None)}) > 1 for i in range(len(table.columns))]
     lines = [heads, *([_cell(cell, mixed[i]) for i, cell in enumerate(row)] for row in table.rows)]
     widths = [min(max(len(line[i]) for line in lines), 40) for i in range(len(heads))]
@@ -45,7 +49,11 @@ def _cell(cell: Any, mixed: bool) -> str:
     if isinstance(cell, float):
         return repr(cell)
     if isinstance(cell, str):
-        plain = cell.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") if "\n" in cell or "\r" in cell else cell
+        plain = (
+            cell.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+            if "\n" in cell or "\r" in cell
+            else cell
+        )
         quoted = mixed or cell.upper() == "NULL" or cell != cell.strip() or not cell
         return _cut("'" + plain.replace("'", "''") + "'" if quoted else plain)
     return str(cell)

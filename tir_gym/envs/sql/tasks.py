@@ -12,24 +12,24 @@ from tir_gym.envs.sql.families import FAMILIES
 from tir_gym.envs.sql.match import differ, is_ordered
 
 GENERATED = "sql"
-VARIANTS = 3
+VARIANTS = 2
 """Databases of one family and size that differ in their content."""
 MOST_ROWS = 200
 """Rows of the longest result that a question may have."""
 _OPS = 400
 """Steps of 10,000 instructions that a gold query may take."""
 
-_SIZES = ((3, 1_000, 0.0, False), (6, 2_000, 0.1, False), (10, 3_000, 0.15, True))
+_SIZES = ((3, 1_000, 0.0, False), (6, 1_500, 0.1, False), (10, 2_500, 0.15, True))
 """Up to which level: rows of a database, share of NULLs where there may be some, dirty values."""
 
 
 def draw(rng: random.Random, level: int) -> Draft:
     """A question about a database that is worth asking at that level."""
     _, rows, nulls, dirty = next(size for size in _SIZES if level <= size[0])
+    listed = rng.choice(fitting(level))
+    names = list(FAMILIES)
     while True:
-        name = rng.choice(list(FAMILIES))
-        database = Generated(name, rng.randrange(VARIANTS), rows, nulls, dirty)
-        listed = rng.choice(fitting(level))
+        database = Generated(rng.choice(names), rng.randrange(VARIANTS), rows, nulls, dirty)
         ask = Ask(rng, level, database)
         try:
             question = listed.make(ask)
@@ -91,7 +91,8 @@ def _draft(question: Question, ask: Ask, listed: Listed) -> Draft:
         lines.append(f"Order: {question.order}.")
     if ask.dirty:
         lines.append(
-            f"Letter case and blanks at the ends vary in the {' and the '.join(ask.dirty)}: what differs in these only is the "
+            f"Letter case and blanks at the ends vary in the {' and the '.join(ask.dirty)}: what differs in these "
+            "only is the "
             "same, written in small letters without the blanks."
         )
     tables = [table.name for table in database.schema.tables if table.name in question.sql]
@@ -114,5 +115,3 @@ def kinds() -> list[dict[str, object]]:
         {"template": listed.name, "level": listed.level, "asks for": (listed.make.__doc__ or "").strip().rstrip(".")}
         for listed in sorted(TEMPLATES.values(), key=lambda each: (each.level, each.name))
     ]
-
-

@@ -46,7 +46,9 @@ class Desk:
         """A failure in words, with the mend."""
         match failure.kind:
             case "refused":
-                return ToolError(f"not allowed here: {failure.message}; only reading is, with SELECT or WITH ... SELECT")
+                return ToolError(
+                    f"not allowed here: {failure.message}; only reading is, with SELECT or WITH ... SELECT"
+                )
             case "ops" | "time" | "killed":
                 return ToolError("the query takes too long and was ended; make it simpler", CallErrorType.TIMEOUT)
             case "memory":
@@ -98,11 +100,13 @@ class SqlToolkit(Toolkit):
     def list_tables(self) -> Output:
         """List the tables and views of the database with their number of columns and rows."""
         tables = self._desk.tables()
-        counted = [f"SELECT (SELECT COUNT(*) FROM pragma_table_info('{_text(t)}')), COUNT(*) FROM {_quoted(t)}" for t in tables]
+        counted = [
+            f"SELECT (SELECT COUNT(*) FROM pragma_table_info('{_text(t)}')), COUNT(*) FROM {_quoted(t)}" for t in tables
+        ]
         rows = []
         for name, found in zip(tables, self._desk.run(*counted), strict=True):
             rows.append((name, *(found.rows[0] if isinstance(found, Table) else (None, None))))
-        return _output(Table(("table", "columns", "rows"), tuple(rows), len(rows)), tables=len(rows))
+        return _output(Table(("table", "columns", "rows"), tuple(rows), len(rows)), typed=False, tables=len(rows))
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
     def describe_table(self, table: str) -> Output:
@@ -119,10 +123,10 @@ class SqlToolkit(Toolkit):
         info, keys, indexes, count, sample = self._desk.run(
             f"PRAGMA table_info({quoted})",
             f"PRAGMA foreign_key_list({quoted})",
-            "SELECT i.name FROM pragma_index_list('{0}') l, pragma_index_info(l.name) i WHERE l.\"unique\" GROUP BY l.name "
-            "HAVING COUNT(*) = 1".format(_text(name)),
-            f"SELECT COUNT(*) FROM {quoted}",  # noqa: S608
-            f"SELECT * FROM {quoted} LIMIT {SAMPLE_ROWS}",  # noqa: S608
+            f"SELECT i.name FROM pragma_index_list('{_text(name)}') l, pragma_index_info(l.name) i "
+            'WHERE l."unique" GROUP BY l.name HAVING COUNT(*) = 1',
+            f"SELECT COUNT(*) FROM {quoted}",
+            f"SELECT * FROM {quoted} LIMIT {SAMPLE_ROWS}",
         )
         if isinstance(info, Failure):
             raise self._desk.complaint(info, name)
@@ -137,7 +141,8 @@ class SqlToolkit(Toolkit):
         shape = Table(("column", "type", "constraints"), tuple(columns), len(columns))
         total = _rows(count)
         shown = as_text(sample) if isinstance(sample, Table) else "(its rows cannot be read)"
-        text = f"{name}: {total[0][0] if total else 'unknown'} rows\n{as_text(shape)}\nThe first rows:\n{shown}"
+        rows = total[0][0] if total else "unknown"
+        text = f"{name}: {rows} rows\n{as_text(shape, typed=False)}\nThe first rows:\n{shown}"
         return Output((TextPart(text),), text, facts={"table": name, "columns": len(columns)})
 
     @tool(kind="evidence", effect="read", latency_s=0.05)
@@ -186,6 +191,6 @@ def _text(name: str) -> str:
     return name.replace("'", "''")
 
 
-def _output(table: Table, **facts: int) -> Output:
-    text = as_text(table)
+def _output(table: Table, *, typed: bool = True, **facts: int) -> Output:
+    text = as_text(table, typed=typed)
     return Output((TextPart(text),), text, facts=facts)

@@ -11,16 +11,18 @@ literals of a gold query are put in where they fit, and values just beside them,
 import datetime
 import random
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tir_gym.core.seeding import derive
 from tir_gym.envs.sql.databases import Database, connect, fingerprint
 from tir_gym.envs.sql.scan import literals, names
 
+Literal: TypeAlias = str | int | float
+
 TWINS = 8
-_SAMPLE = 400
+_SAMPLE = 160
 """Rows of a table that a twin is made from."""
 _STYLES: tuple[dict[str, float], ...] = (
     {"keep": 0.6, "fresh": 0.3, "literal": 0.25, "null": 0.10, "few": 0.0, "repeat": 0.2},
@@ -52,13 +54,8 @@ class _Table:
     columns: tuple[_Column, ...]
     rows: tuple[tuple[Any, ...], ...]
 
-    @property
-    def key(self) -> int:
-        """Position of the column that is the primary key alone and a whole number; -1 where there is none."""
-        keys = [position for position, column in enumerate(self.columns) if column.key]
-        if len(keys) != 1 or not all(isinstance(row[keys[0]], int) for row in self.rows):
-            return -1
-        return keys[0]
+    key: int
+    """Position of the column that is the primary key alone and a whole number; -1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +105,9 @@ def _tables(base: Database) -> dict[str, _Table]:
 def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     found: dict[str, _Table] = {}
-    listed = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    listed = connection.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    )
     for name, ddl in listed.fetchall():
         quoted = '"' + name.replace('"', '""') + '"'
         unique = set()
@@ -121,11 +120,16 @@ def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
             _Column(column, not (notnull or key), bool(key), column in unique and not key, targets.get(column, ""))
             for _, column, _, notnull, _, key in connection.execute(f"PRAGMA table_info({quoted})")
         )
-        total = connection.execute(f"SELECT COUNT(*) FROM {quoted}").fetchone()[0]  # noqa: S608
+        total = connection.execute(f"SELECT COUNT(*) FROM {quoted}").fetchone()[0]
         step = max(1, total // _SAMPLE)
-        rows = connection.execute(f"SELECT * FROM {quoted} LIMIT {_SAMPLE * step}").fetchall()[::step]  # noqa: S608
-        found[name] = _Table(name, ddl, columns, tuple(rows))
+        rows = connection.execute(f"SELECT * FROM {quoted} LIMIT {_SAMPLE * step}").fetchall()[::step]
+        found[name] = _Table(name, ddl, columns, tuple(rows), _key(columns, rows))
     return _parents_first(found)
+
+
+def _key(columns: Sequence[_Column], rows: Sequence[tuple[Any, ...]]) -> int:
+    keys = [position for position, column in enumerate(columns) if column.key]
+    return keys[0] if len(keys) == 1 and all(isinstance(row[keys[0]], int) for row in rows) else -1
 
 
 def _parents_first(tables: Mapping[str, _Table]) -> dict[str, _Table]:
@@ -161,7 +165,7 @@ def _build(tables: Mapping[str, _Table], seed: int, number: int, gold: str) -> b
             made[table.name] = rows
             marks = ",".join("?" * len(table.columns))
             name = '"' + table.name.replace('"', '""') + '"'
-            out.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", rows)  # noqa: S608
+            out.executemany(f"INSERT OR IGNORE INTO {name} VALUES ({marks})", rows)
         out.execute("COMMIT")
         return out.serialize()
     finally:
@@ -260,48 +264,52 @@ def _put_literals(
     rng: random.Random,
     share: float,
     used: frozenset[str],
-    held: tuple[str | int | float, ...],
+    held: Sequence[Literal],
 ) -> None:
     """Set cells of the columns that a query names to its literals, where such values occur, or just beside them."""
     for position, column in enumerate(table.columns):
         if not column.free or column.name.lower() not in used:
             continue
-        fits = [literal for literal in held if _fits(literal, table.rows, position)]
-        if not fits:
+        values = [row[position] for row in table.rows if row[position] is not None]
+        near = [(_spellings(literal, values), _beside(literal)) for literal in held if _fits(literal, values)]
+        if not near:
             continue
         for row in rows:
             if rng.random() < share:
-                literal = rng.choice(fits)
-                row[position] = _beside(literal, rng) if rng.random() < 0.4 else _as_written(literal, table, position, rng)
+                exact, beside = rng.choice(near)
+                row[position] = rng.choice(beside if rng.random() < 0.4 else exact)
 
 
-def _fits(literal: str | int | float, rows: tuple[tuple[Any, ...], ...], position: int) -> bool:
-    held = [row[position] for row in rows if row[position] is not None]
-    if not held:
+def _fits(literal: Literal, values: Sequence[Any]) -> bool:
+    """Whether a literal is of the kind of a column's values."""
+    if not values:
         return False
     if isinstance(literal, str):
         if _as_day(literal):
-            return isinstance(held[0], str) and _as_day(held[0]) is not None
-        return any(isinstance(value, str) and value.strip().lower() == literal.strip().lower() for value in held)
-    numbers = [value for value in held if isinstance(value, int | float)]
+            return isinstance(values[0], str) and _as_day(values[0]) is not None
+        return any(isinstance(value, str) and _alike(value, literal) for value in values)
+    numbers = [value for value in values if isinstance(value, int | float)]
     return bool(numbers) and min(numbers) <= literal <= max(numbers)
 
 
-def _as_written(literal: str | int | float, table: _Table, position: int, rng: random.Random) -> Any:
-    """The literal as the column spells it: one of its spellings, with the time of day that its dates have."""
+def _alike(one: str, other: str) -> bool:
+    return one.strip().lower() == other.strip().lower()
+
+
+def _spellings(literal: Literal, values: Sequence[Any]) -> list[Any]:
+    """The literal as a column spells it: as it stands there, with the time of day that its dates have."""
     if not isinstance(literal, str):
-        held = next(row[position] for row in table.rows if row[position] is not None)
-        return type(held)(literal)
-    values = [row[position] for row in table.rows if isinstance(row[position], str)]
+        return [type(values[0])(literal)]
     if _as_day(literal):
-        return literal[:10] + values[0][10:]
-    same = [value for value in values if value.strip().lower() == literal.strip().lower()]
-    return rng.choice(same) if same else literal
+        return [literal[:10] + values[0][10:]]
+    return [value for value in values if isinstance(value, str) and _alike(value, literal)]
 
 
-def _beside(literal: str | int | float, rng: random.Random) -> Any:
-    if isinstance(literal, str):
-        day = _as_day(literal)
-        step = rng.choice((-1, 1))
-        return (day + datetime.timedelta(step)).isoformat() + literal[10:] if day else literal
-    return literal + rng.choice((-1, 1))
+def _beside(literal: Literal) -> list[Any]:
+    """The values next to a number or a date; a text has none but itself."""
+    if not isinstance(literal, str):
+        return [literal - 1, literal + 1]
+    day = _as_day(literal)
+    if day is None:
+        return [literal]
+    return [(day + datetime.timedelta(step)).isoformat() + literal[10:] for step in (-1, 1)]

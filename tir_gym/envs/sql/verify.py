@@ -7,7 +7,7 @@ from typing import Literal
 
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
-from tir_gym.envs.sql.databases import database_of
+from tir_gym.envs.sql.databases import Database, database_of
 from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
 from tir_gym.envs.sql.twins import twins
@@ -33,7 +33,7 @@ class SqlVerifier(Verifier):
     128 tasks. A gold query that cannot be run makes the verdict invalid; on a twin, it takes the twin out.
     """
 
-    _results: OrderedDict[tuple[str, str, str, int], list[Result]] = OrderedDict()
+    _results: OrderedDict[tuple[str, ...], list[Result]] = OrderedDict()
 
     def __init__(self, mode: Mode, count: int) -> None:
         self._mode = mode
@@ -56,65 +56,64 @@ class SqlVerifier(Verifier):
         now = evidence.task.data.get("now") or NOW
         answer = statement(evidence.answer.text)
         try:
-            golds = {sql: self._gold(base, sql, now) for sql in accepted}
-            golds = {sql: held for sql, held in golds.items() if isinstance(held[0], Table) and held[0].whole}
+            shown = {sql: self._gold([base], sql, now)[0] for sql in accepted}
+            golds = {sql: found for sql, found in shown.items() if isinstance(found, Table) and found.whole}
             if not golds:
                 return Score(0.0, valid=False, reason="no gold query can be run")
             if self._mode == "value":
-                return self._value(answer, [_table(held[0]) for held in golds.values()])
+                return self._value(answer, list(golds.values()))
             return self._query(answer, base, golds, now)
         except EngineUnavailable as error:
             return Score(0.0, valid=False, reason=str(error))
 
-    def _gold(self, base: Source, sql: str, now: str) -> list[Result]:
-        """Gold's results on the database and on its twins."""
-        key = (base.key, sql, now, self._count)
+    def _gold(self, sources: Sequence[Source], sql: str, now: str) -> list[Result]:
+        """Gold's results on these databases, remembered."""
+        key = (sql, now, *(source.key for source in sources))
         held = self._results.get(key)
         if held is None:
-            runs = [(base, sql), *((twin, sql) for twin in twins(base, sql, self._count))]  # type: ignore[arg-type]
-            held = self._results[key] = engine().run(runs, LIMITS, now)
+            held = self._results[key] = engine().run([(source, sql) for source in sources], LIMITS, now)
             while len(self._results) > _KEPT:
                 self._results.popitem(last=False)
         return held
 
-    def _query(self, answer: str, base: Source, golds: dict[str, list[Result]], now: str) -> Score:
+    def _query(self, answer: str, base: Database, golds: dict[str, Table], now: str) -> Score:
         found = engine().one(base, answer, LIMITS, now)
         if isinstance(found, Failure):
             return Score(0.0, reason=f"the query fails: {found.message[:200]}")
-        reasons = {sql: self._differ(sql, held[0], found) for sql, held in golds.items()}
+        reasons = {sql: self._differ(sql, wanted, found) for sql, wanted in golds.items()}
         candidates = [sql for sql, reason in reasons.items() if not reason]
         if not candidates:
             return Score(0.0, reason=next(iter(reasons.values())))
         told = ""
         for sql in candidates:
-            told = self._on_twins(answer, base, sql, golds[sql][1:], now)
+            told = self._on_twins(answer, base, sql, now)
             if not told:
                 return Score(1.0, reason="the same result" + (" on every database" if self._count else ""))
         return Score(0.0, reason=f"right on the database shown by luck: {told}")
 
-    def _on_twins(self, answer: str, base: Source, sql: str, held: Sequence[Result], now: str) -> str:
+    def _on_twins(self, answer: str, base: Database, sql: str, now: str) -> str:
         """Where and how the answer differs from a gold query on a twin; "" where it does on none."""
-        made = [
-            (number, twin, result)
-            for number, (twin, result) in enumerate(
-                zip(twins(base, sql, self._count), held, strict=True)  # type: ignore[arg-type]
-            )
-            if isinstance(result, Table) and result.whole
+        made = twins(base, sql, self._count)
+        golds = self._gold(made, sql, now) if made else []
+        judged = [
+            (twin, wanted)
+            for twin, wanted in zip(made, golds, strict=True)
+            if isinstance(wanted, Table) and wanted.whole
         ]
-        results = engine().run([(twin, answer) for _, twin, _ in made], LIMITS, now, stop=True)
-        for (number, _, wanted), found in zip(made, results, strict=False):
+        results = engine().run([(twin, answer) for twin, _ in judged], LIMITS, now, stop=True)
+        for (twin, wanted), found in zip(judged, results, strict=False):
             if isinstance(found, Failure):
-                return f"on twin {number} it fails: {found.message[:200]}"
+                return f"on twin {twin.number} it fails: {found.message[:200]}"
             if told := self._differ(sql, wanted, found):
-                return f"on twin {number} {told}"
+                return f"on twin {twin.number} {told}"
         return ""
 
-    def _differ(self, sql: str, gold: Result, found: Table) -> str:
+    def _differ(self, sql: str, gold: Table, found: Table) -> str:
         if not found.whole:
             return "too large a result"
         ordered = self._mode != "bird" and is_ordered(sql)
         permute = self._mode in ("spider", "bird")
-        return differ(_table(gold).rows, found.rows, ordered=ordered, permute=permute)
+        return differ(gold.rows, found.rows, ordered=ordered, permute=permute)
 
     def _value(self, answer: str, golds: Sequence[Table]) -> Score:
         for table in golds:
@@ -128,11 +127,6 @@ def statement(answer: str) -> str:
     text = answer.strip()
     fenced = _FENCE.match(text)
     return fenced[1] if fenced else text
-
-
-def _table(result: Result) -> Table:
-    assert isinstance(result, Table)
-    return result
 
 
 def _is_value(answer: str, value: object) -> bool:

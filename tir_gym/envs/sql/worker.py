@@ -158,7 +158,7 @@ class Database:
         self.tables = {name for name, sql in names.fetchall() if not str(sql).upper().startswith("CREATE VIRTUAL")}
         self.modules = {name.lower() for (name,) in connection.execute("PRAGMA module_list").fetchall()}
         for function in (*(f"pragma_{name}('')" for name in sorted(PRAGMAS)), "json_each('[]')", "json_tree('[]')"):
-            connection.execute(f"SELECT * FROM {function}").fetchall()  # noqa: S608  their tables are made now or never
+            connection.execute(f"SELECT * FROM {function}").fetchall()  # their tables are made now or never
         for name in _CLOCKED:
             connection.create_function(name, -1, clock.function(name), deterministic=True)
         for name in ("date", "time", "datetime"):

@@ -103,7 +103,8 @@ def extreme_with_ties(a: Ask) -> Question:
     inner = f"SELECT {function}({column.name}) FROM {t.name} WHERE {e} = {value}"
     sql = f"SELECT id, {column.name} FROM {t.name} WHERE {e} = {value} AND {column.name} = ({inner})"
     text = a.say(
-        f"Which {t.many} whose {group.phrase} is {value} have the {words} {column.phrase} of them? Give all that share it.",
+        f"Which {t.many} whose {group.phrase} is {value} have the {words} {column.phrase} of them? Give all that "
+        "share it.",
         f"Of the {t.many} whose {group.phrase} is {value}, find all that reach the {words} {column.phrase}.",
     )
     wrong = f"SELECT id, {column.name} FROM {t.name} WHERE {column.name} = ({inner.partition(' WHERE ')[0]})"
@@ -185,7 +186,9 @@ def name_pattern(a: Ask) -> Question:
     whole = str(a.pick(a.values(t, t.label)))
     kept = condition(a, t)
     start = whole[: a.rng.randrange(1, 3)]
-    sql = f"SELECT {name} FROM {t.name} WHERE substr({name}, 1, {len(start)}) = '{start}' AND {kept.sql} ORDER BY {name}"
+    sql = (
+        f"SELECT {name} FROM {t.name} WHERE substr({name}, 1, {len(start)}) = '{start}' AND {kept.sql} ORDER BY {name}"
+    )
     text = a.say(
         f"List every {t.one} {kept.words} whose {t.label.phrase} begins with '{start}'.",
         f"Which {t.many} {kept.words} have a {t.label.phrase} that starts with '{start}'?",

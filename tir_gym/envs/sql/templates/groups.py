@@ -10,9 +10,8 @@ def group_count(a: Ask) -> Question:
     group = a.column(t, "category")
     kept = condition(a, t, "", group)
     e = a.e(group)
-    sql = (
-        f"SELECT {e}, COUNT(*) FROM {t.name} WHERE {kept.sql} AND {e} IS NOT NULL GROUP BY {e} ORDER BY COUNT(*) DESC, {e}"
-    )
+    where = f"{kept.sql} AND {e} IS NOT NULL"
+    sql = f"SELECT {e}, COUNT(*) FROM {t.name} WHERE {where} GROUP BY {e} ORDER BY COUNT(*) DESC, {e}"
     text = a.say(
         f"For each {group.phrase} that is known, how many {t.many} are there {kept.words}?",
         f"Count the {t.many} {kept.words} by {group.phrase}, leaving out those without one.",
@@ -33,7 +32,8 @@ def group_having(a: Ask) -> Question:
         f"GROUP BY {group.name} HAVING COUNT(*) >= {least}"
     )
     text = a.say(
-        f"Looking only at {t.many} {kept.words}: for each {group.name} with at least {least} of them, what is the average "
+        f"Looking only at {t.many} {kept.words}: for each {group.name} with at least {least} of them, what is the "
+        "average "
         f"{column.phrase}?",
         f"Group the {t.many} {kept.words} by {group.name}. For every group of {least} or more, give the average "
         f"{column.phrase}.",
@@ -54,7 +54,8 @@ def group_share(a: Ask) -> Question:
         f"FROM {t.name} WHERE {kept.sql} AND {e} IS NOT NULL GROUP BY {e}"
     )
     text = a.say(
-        f"What percentage of the total {column.phrase} of all {t.many} {kept.words} belongs to each known {group.phrase}?",
+        f"What percentage of the total {column.phrase} of all {t.many} {kept.words} belongs to each known "
+        f"{group.phrase}?",
         f"Take the {t.many} {kept.words}. How many percent of their total {column.phrase} does each known "
         f"{group.phrase} contribute?",
     )
@@ -74,7 +75,8 @@ def conditional_share(a: Ask) -> Question:
         f"WHERE {group.name} IS NOT NULL GROUP BY {group.name} HAVING COUNT(*) >= {least}"
     )
     text = a.say(
-        f"For each {group.name} with at least {least} {t.many}, what percentage of them has the {other.phrase} {value}?",
+        f"For each {group.name} with at least {least} {t.many}, what percentage of them has the {other.phrase} "
+        f"{value}?",
         f"How many percent of the {t.many} of each {group.name} have the {other.phrase} {value}? Take only those that "
         f"have {least} {t.many} or more.",
     )
@@ -93,7 +95,8 @@ def pivot(a: Ask) -> Question:
     kept = condition(a, t, "", across)
     cells = ", ".join(f"SUM(CASE WHEN {e} = {value} THEN 1 ELSE 0 END)" for value in held)
     sql = (
-        f"SELECT {group.name}, {cells} FROM {t.name} WHERE {kept.sql} AND {group.name} IS NOT NULL GROUP BY {group.name} "
+        f"SELECT {group.name}, {cells} FROM {t.name} WHERE {kept.sql} AND {group.name} IS NOT NULL GROUP BY "
+        f"{group.name} "
         f"ORDER BY {group.name}"
     )
     text = a.say(
@@ -113,9 +116,8 @@ def distinct_per_group(a: Ask) -> Question:
     group, other = a.column(t, "category"), a.column(t, "ref")
     kept = condition(a, t, "", group)
     e = a.e(group)
-    sql = (
-        f"SELECT {e}, COUNT(DISTINCT {other.name}) FROM {t.name} WHERE {kept.sql} AND {e} IS NOT NULL GROUP BY {e} ORDER BY {e}"
-    )
+    where = f"{kept.sql} AND {e} IS NOT NULL"
+    sql = f"SELECT {e}, COUNT(DISTINCT {other.name}) FROM {t.name} WHERE {where} GROUP BY {e} ORDER BY {e}"
     text = a.say(
         f"For each known {group.phrase}, how many different values of {other.name} do the {t.many} {kept.words} have?",
         f"Count the different {other.name} among the {t.many} {kept.words}, separately for every known {group.phrase}.",
@@ -135,9 +137,11 @@ def groups_beyond_average(a: Ask) -> Question:
         f"HAVING AVG({column.name}) > (SELECT AVG({column.name}) FROM {t.name} WHERE {kept.sql}) ORDER BY {group.name}"
     )
     text = a.say(
-        f"Consider the {t.many} {kept.words}. For which {group.name} is their average {column.phrase} above the average of "
+        f"Consider the {t.many} {kept.words}. For which {group.name} is their average {column.phrase} above the "
+        "average of "
         "all of them?",
-        f"Which {group.name} have, over their {t.many} {kept.words}, an average {column.phrase} greater than that of all "
+        f"Which {group.name} have, over their {t.many} {kept.words}, an average {column.phrase} greater than that "
+        "of all "
         f"{t.many} {kept.words}?",
     )
     return Question(
@@ -160,9 +164,11 @@ def buckets(a: Ask) -> Question:
         f"FROM {t.name} WHERE {kept.sql} AND {e} IS NOT NULL GROUP BY bucket"
     )
     text = a.say(
-        f"Sort the {t.many} {kept.words} with a known {column.phrase} into 'low' (less than {low}), 'middle' (from {low} to "
+        f"Sort the {t.many} {kept.words} with a known {column.phrase} into 'low' (less than {low}), 'middle' "
+        f"(from {low} to "
         f"less than {high}) and 'high' ({high} or more). How many are in each range that occurs?",
-        f"How many {t.many} {kept.words} have a {column.phrase} that is 'low' (under {low}), 'middle' (at least {low}, under "
+        f"How many {t.many} {kept.words} have a {column.phrase} that is 'low' (under {low}), 'middle' (at least "
+        f"{low}, under "
         f"{high}) or 'high' (at least {high})? Leave out ranges without any.",
     )
     return Question(text, sql, ("range", "count"), readings=(sql.replace(f"{e} < ", f"{e} <= "),))
@@ -174,10 +180,12 @@ def most_frequent(a: Ask) -> Question:
     t = a.table("ref", least=8)
     group = a.column(t, "ref")
     kept = condition(a, t)
-    counted = f"SELECT {group.name} AS g, COUNT(*) AS n FROM {t.name} WHERE {kept.sql} AND {group.name} IS NOT NULL GROUP BY g"
+    where = f"{kept.sql} AND {group.name} IS NOT NULL"
+    counted = f"SELECT {group.name} AS g, COUNT(*) AS n FROM {t.name} WHERE {where} GROUP BY g"
     sql = f"WITH c AS ({counted}) SELECT g, n FROM c WHERE n = (SELECT MAX(n) FROM c)"
     text = a.say(
-        f"Which {group.name} occurs most often among the {t.many} {kept.words}, and how often? Give all where several do.",
+        f"Which {group.name} occurs most often among the {t.many} {kept.words}, and how often? Give all where "
+        "several do.",
         f"Find the {group.name} with the most {t.many} {kept.words}, and their number; all of them if there is a tie.",
     )
     return Question(text, sql, (group.name, "count"), readings=(sql.replace("MAX(n)", "MIN(n)"),))

@@ -35,9 +35,11 @@ def join_aggregate(a: Ask) -> Question:
     function, words = a.pick([("SUM", "total"), ("AVG", "average")])
     sql = f"SELECT {function}(c.{column.name}) FROM {_pair(link)} WHERE {kept.sql} AND {other.sql}"
     text = a.say(
-        f"What is the {words} {column.phrase} of the {link.child.many} {kept.words}, for {link.parent.many} {other.words} as "
+        f"What is the {words} {column.phrase} of the {link.child.many} {kept.words}, for {link.parent.many} "
+        f"{other.words} as "
         f"{role(link)}?",
-        f"Take the {link.child.many} {kept.words} with a {role(link)} {other.words}. What is their {words} {column.phrase}?",
+        f"Take the {link.child.many} {kept.words} with a {role(link)} {other.words}. What is their {words} "
+        f"{column.phrase}?",
     )
     return Question(text, sql, (f"the {words} {column.phrase}",), readings=(sql.replace(f" AND {other.sql}", ""),))
 
@@ -55,8 +57,10 @@ def top_parents(a: Ask) -> Question:
         f"HAVING SUM(c.{column.name}) IS NOT NULL ORDER BY SUM(c.{column.name}) DESC, {name} LIMIT {few}"
     )
     text = a.say(
-        f"Which {few} {link.parent.many} have the largest total {column.phrase} over the {children(link)} {kept.words}?",
-        f"Add up the {column.phrase} of the {children(link)} {kept.words} for each {link.parent.one}. Which {few} come out "
+        f"Which {few} {link.parent.many} have the largest total {column.phrase} over the {children(link)} "
+        f"{kept.words}?",
+        f"Add up the {column.phrase} of the {children(link)} {kept.words} for each {link.parent.one}. Which {few} "
+        "come out "
         "on top?",
     )
     order = "largest total first, where it is equal by name"
@@ -75,7 +79,8 @@ def count_with_zero(a: Ask) -> Question:
     text = a.say(
         f"For every {link.parent.one} {other.words}, how many of the {children(link)} are there {kept.words}? Include "
         "those with none.",
-        f"Count for each of the {link.parent.many} {other.words} the {children(link)} {kept.words}; where there are none "
+        f"Count for each of the {link.parent.many} {other.words} the {children(link)} {kept.words}; where there "
+        "are none "
         "say 0.",
     )
     order = "smallest count first, then by name"
@@ -88,13 +93,12 @@ def parents_without(a: Ask) -> Question:
     link = a.link("category")
     kept, other = condition(a, link.child, "c"), condition(a, link.parent, "p")
     name, called = named(a, link.parent, "p")
-    inner = f"SELECT 1 FROM {link.child.name} c WHERE {_on(link)}"
-    sql = (
-        f"SELECT {name} FROM {link.parent.name} p WHERE {other.sql} AND NOT EXISTS ({inner} AND {kept.sql}) ORDER BY {name}"
-    )
+    inner = f"SELECT 1 FROM {link.child.name} c WHERE {_on(link)} AND {kept.sql}"
+    sql = f"SELECT {name} FROM {link.parent.name} p WHERE {other.sql} AND NOT EXISTS ({inner}) ORDER BY {name}"
     text = a.say(
         f"Which {link.parent.many} {other.words} have none of the {children(link)} {kept.words}?",
-        f"Name the {link.parent.many} {other.words} without a single one of the {children(link)} {kept.words}. Those without "
+        f"Name the {link.parent.many} {other.words} without a single one of the {children(link)} {kept.words}. "
+        "Those without "
         f"any {link.child.many} belong to them.",
     )
     wrong = f"SELECT DISTINCT {name} FROM {_pair(link)} WHERE {other.sql} AND NOT ({kept.sql}) ORDER BY {name}"
@@ -118,7 +122,8 @@ def parents_with_all(a: Ask) -> Question:
     text = a.say(
         f"Which {link.parent.many} {other.words} have {link.child.many}{_as(link)}, every one of them with a "
         f"{column.phrase} of at least {bound}?",
-        f"Find the {link.parent.many} {other.words} all of whose {link.child.many}{_as(link)} have a {column.phrase} of "
+        f"Find the {link.parent.many} {other.words} all of whose {link.child.many}{_as(link)} have a "
+        f"{column.phrase} of "
         f"{bound} or more; leave out those without any.",
     )
     wrong = sql.replace("MIN(", "MAX(")
@@ -143,9 +148,11 @@ def has_both(a: Ask) -> Question:
     way, words = a.pick([("INTERSECT", "and also"), ("EXCEPT", "but none")])
     sql = f"{part} {first} {way} {part} {second} ORDER BY 1"
     text = a.say(
-        f"Counting only {link.child.many} {kept.words}: which {link.parent.many} have{_as(link)} some with {column.phrase} "
+        f"Counting only {link.child.many} {kept.words}: which {link.parent.many} have{_as(link)} some with "
+        f"{column.phrase} "
         f"{first} {words} with {column.phrase} {second}?",
-        f"Of the {link.child.many} {kept.words}, which {link.parent.many} have{_as(link)} at least one with {column.phrase} "
+        f"Of the {link.child.many} {kept.words}, which {link.parent.many} have{_as(link)} at least one with "
+        f"{column.phrase} "
         f"{first} {words} with {second}?",
     )
     wrong = f"SELECT DISTINCT {name} FROM {_pair(link)} WHERE {kept.sql} AND {e} IN ({first}, {second}) ORDER BY 1"
@@ -165,7 +172,8 @@ def two_steps(a: Ask) -> Question:
         f"WHERE {kept.sql} GROUP BY g.id ORDER BY COUNT(*) DESC, {name}"
     )
     text = a.say(
-        f"Each of the {lower.child.many} has a {role(lower)}, and that has a {role(upper)}. How many {lower.child.many} "
+        f"Each of the {lower.child.many} has a {role(lower)}, and that has a {role(upper)}. How many "
+        f"{lower.child.many} "
         f"{kept.words} belong to each {role(upper)} that has any?",
         f"Count the {lower.child.many} {kept.words} by the {role(upper)} of their {role(lower)}; leave out zeros.",
     )
@@ -211,7 +219,8 @@ def two_roles(a: Ask) -> Question:
         f"{_on(other, parent='q')} WHERE {a.e(column, 'p')} = {first} AND {a.e(column, 'q')} = {second} AND {kept.sql}"
     )
     text = a.say(
-        f"How many {one.child.many} {kept.words} have a {role(one)} whose {column.phrase} is {first} and a {role(other)} whose "
+        f"How many {one.child.many} {kept.words} have a {role(one)} whose {column.phrase} is {first} and a "
+        f"{role(other)} whose "
         f"{column.phrase} is {second}?",
         f"Count the {one.child.many} {kept.words} with {column.phrase} {first} of the {role(one)} and {second} of the "
         f"{role(other)}.",
@@ -232,9 +241,11 @@ def same_day_pairs(a: Ask) -> Question:
         f"AND c.{when.name} = d.{when.name} WHERE {kept.sql} AND {kept.sql.replace('c.', 'd.')}"
     )
     text = a.say(
-        f"Among the {link.child.many} {kept.words}, which pairs have the same {key} and the same {when.phrase}? Give each pair "
+        f"Among the {link.child.many} {kept.words}, which pairs have the same {key} and the same {when.phrase}? "
+        "Give each pair "
         "once, the smaller id first.",
-        f"Find all pairs of {link.child.many} {kept.words} that share both {key} and {when.phrase}; each once, with the "
+        f"Find all pairs of {link.child.many} {kept.words} that share both {key} and {when.phrase}; each once, "
+        "with the "
         "smaller id in front.",
     )
     return Question(text, sql, ("smaller id", "greater id"), readings=(sql.replace("c.id < d.id", "c.id <> d.id"),))

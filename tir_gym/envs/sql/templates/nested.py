@@ -31,12 +31,16 @@ def above_own_group(a: Ask) -> Question:
         f"AND c.{column.name} > 1.5 * own.m ORDER BY c.id"
     )
     text = a.say(
-        f"Which {t.many} {kept.words} have a {column.phrase} of more than one and a half times the average of all {t.many} "
+        f"Which {t.many} {kept.words} have a {column.phrase} of more than one and a half times the average of all "
+        f"{t.many} "
         f"with the same {key}?",
-        f"Find the {t.many} {kept.words} whose {column.phrase} is over 1.5 times the average {column.phrase} of their {key}, "
+        f"Find the {t.many} {kept.words} whose {column.phrase} is over 1.5 times the average {column.phrase} of "
+        f"their {key}, "
         f"in which all {t.many} of that {key} count.",
     )
-    wrong = sql.replace(f"SELECT {key} AS k, AVG({column.name}) AS m FROM {t.name} GROUP BY k", inner.replace("AVG", "MIN"))
+    wrong = sql.replace(
+        f"SELECT {key} AS k, AVG({column.name}) AS m FROM {t.name} GROUP BY k", inner.replace("AVG", "MIN")
+    )
     return Question(text, sql, ("id",), "by id", (wrong,))
 
 
@@ -53,7 +57,8 @@ def of_busy_parents(a: Ask) -> Question:
     text = a.say(
         f"Consider every {role(link)} with at least {least} {t.many} {other.words} (by {key}). What is the total "
         f"{column.phrase} of their {t.many} {kept.words}?",
-        f"Which values of {key} have {least} or more {t.many} {other.words}? Add up the {column.phrase} of the {t.many} "
+        f"Which values of {key} have {least} or more {t.many} {other.words}? Add up the {column.phrase} of the "
+        f"{t.many} "
         f"{kept.words} with these {key}.",
     )
     wrong = sql.replace(f" AND {key} IN ({inner})", "")
@@ -68,12 +73,15 @@ def descendants(a: Ask) -> Question:
     root = a.rng.randrange(1, 40)
     kept = condition(a, t, "x")
     sql = (
-        f"WITH RECURSIVE under(id) AS (SELECT id FROM {t.name} WHERE {key} = {root} UNION ALL SELECT x.id FROM {t.name} x "
-        f"JOIN under u ON x.{key} = u.id) SELECT COUNT(*) FROM under JOIN {t.name} x ON x.id = under.id WHERE {kept.sql}"
+        f"WITH RECURSIVE under(id) AS (SELECT id FROM {t.name} WHERE {key} = {root} UNION ALL SELECT x.id FROM "
+        f"{t.name} x "
+        f"JOIN under u ON x.{key} = u.id) SELECT COUNT(*) FROM under JOIN {t.name} x ON x.id = under.id WHERE "
+        f"{kept.sql}"
     )
     text = a.say(
         f"How many {t.many} {kept.words} stand under the {t.one} with id {root}, directly or at any depth, by {key}?",
-        f"Follow {key} down from the {t.one} with id {root} through all levels. How many of the {t.many} found are there "
+        f"Follow {key} down from the {t.one} with id {root} through all levels. How many of the {t.many} found "
+        "are there "
         f"{kept.words}? Do not count {root} itself.",
     )
     direct = f"SELECT COUNT(*) FROM {t.name} x WHERE {key} = {root} AND {kept.sql}"
@@ -87,14 +95,17 @@ def depth(a: Ask) -> Question:
     t, key = link.child, link.column.name
     start = a.pick([v for v in a.values(t, t.columns[0]) if isinstance(v, int) and v > 30])
     sql = (
-        f"WITH RECURSIVE up(id, step) AS (SELECT {key}, 1 FROM {t.name} WHERE id = {start} UNION ALL SELECT x.{key}, step + 1 "
+        f"WITH RECURSIVE up(id, step) AS (SELECT {key}, 1 FROM {t.name} WHERE id = {start} UNION ALL SELECT "
+        f"x.{key}, step + 1 "
         f"FROM {t.name} x JOIN up ON x.id = up.id WHERE x.{key} IS NOT NULL) "
         "SELECT step, id FROM up WHERE id IS NOT NULL ORDER BY step"
     )
     text = a.say(
-        f"Starting from the {t.one} with id {start}, follow {key} upwards to the end. Give each step's number (1 for the first) "
+        f"Starting from the {t.one} with id {start}, follow {key} upwards to the end. Give each step's number (1 "
+        "for the first) "
         "and the id reached.",
-        f"What is the chain of {key} above the {t.one} with id {start}? One row for each step from 1 on, with the id reached.",
+        f"What is the chain of {key} above the {t.one} with id {start}? One row for each step from 1 on, with the "
+        "id reached.",
     )
     wrong = f"SELECT 1, {key} FROM {t.name} WHERE id = {start}"
     return Question(text, sql, ("step", "id"), "by step", (wrong,))
@@ -109,13 +120,16 @@ def latest_child(a: Ask) -> Question:
     other = condition(a, link.parent, "p")
     name, called = named(a, link.parent, "p")
     sql = (
-        f"SELECT {name}, MAX(c.{when.name}) FROM {link.child.name} c JOIN {link.parent.name} p ON c.{link.column.name} = p.id "
+        f"SELECT {name}, MAX(c.{when.name}) FROM {link.child.name} c JOIN {link.parent.name} p ON "
+        f"c.{link.column.name} = p.id "
         f"WHERE {kept.sql} AND {other.sql} AND c.{when.name} IS NOT NULL GROUP BY p.id"
     )
     text = a.say(
-        f"For each {role(link)} {other.words}, what is the latest {when.phrase} of its {link.child.many} {kept.words}? Leave "
+        f"For each {role(link)} {other.words}, what is the latest {when.phrase} of its {link.child.many} "
+        f"{kept.words}? Leave "
         "out those without one.",
-        f"Give every {role(link)} {other.words} with the newest {when.phrase} among its {link.child.many} {kept.words}, "
+        f"Give every {role(link)} {other.words} with the newest {when.phrase} among its {link.child.many} "
+        f"{kept.words}, "
         "where there is one.",
     )
     return Question(text, sql, (called, f"latest {when.phrase}"), readings=(sql.replace("MAX(", "MIN("),))
@@ -129,13 +143,13 @@ def best_of_each(a: Ask) -> Question:
     kept = condition(a, t, "c", group, column)
     e = a.e(group, "c")
     inner = f"SELECT {e} AS g, MAX(c.{column.name}) AS m FROM {t.name} c WHERE {kept.sql} GROUP BY g"
-    sql = (
-        f"SELECT g, c.id FROM {t.name} c JOIN ({inner}) ON g = {e} AND c.{column.name} = m WHERE {kept.sql}"
-    )
+    sql = f"SELECT g, c.id FROM {t.name} c JOIN ({inner}) ON g = {e} AND c.{column.name} = m WHERE {kept.sql}"
     text = a.say(
-        f"Looking only at {t.many} {kept.words}: for each known {group.phrase}, which have the largest {column.phrase}? Give "
+        f"Looking only at {t.many} {kept.words}: for each known {group.phrase}, which have the largest "
+        f"{column.phrase}? Give "
         "all that share it.",
-        f"Among the {t.many} {kept.words}, find for every known {group.phrase} the ones with the greatest {column.phrase}, "
+        f"Among the {t.many} {kept.words}, find for every known {group.phrase} the ones with the greatest "
+        f"{column.phrase}, "
         "all of them where it is shared.",
     )
     return Question(text, sql, (group.phrase, "id"), readings=(sql.replace("MAX(", "MIN("),))

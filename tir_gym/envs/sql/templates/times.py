@@ -16,12 +16,11 @@ def per_month(a: Ask) -> Question:
         f"'{year}-12-31' GROUP BY month ORDER BY month"
     )
     text = a.say(
-        f"How many {t.many} {kept.words} were there in each month of {year} by {when.phrase}? Leave out months without any.",
+        f"How many {t.many} {kept.words} were there in each month of {year} by {when.phrase}? Leave out months "
+        "without any.",
         f"By {when.phrase}, count the {t.many} {kept.words} for every month of {year} that has some.",
     )
-    wrong = sql.replace("'%Y-%m'", "'%m'").replace(
-        f" AND {when.name} BETWEEN '{year}-01-01' AND '{year}-12-31'", ""
-    )
+    wrong = sql.replace("'%Y-%m'", "'%m'").replace(f" AND {when.name} BETWEEN '{year}-01-01' AND '{year}-12-31'", "")
     return Question(text, sql, ("month as YYYY-MM", "count"), "by month", (wrong,))
 
 
@@ -33,7 +32,8 @@ def span_of_days(a: Ask) -> Question:
     kept = condition(a, t, "", first, second)
     sql = f"SELECT AVG(julianday({second.name}) - julianday({first.name})) FROM {t.name} WHERE {kept.sql}"
     text = a.say(
-        f"How many days pass on average from {first.phrase} to {second.phrase} for the {t.many} {kept.words}, where both are "
+        f"How many days pass on average from {first.phrase} to {second.phrase} for the {t.many} {kept.words}, "
+        "where both are "
         "known?",
         f"For {t.many} {kept.words} with both dates, what is the average number of days between {first.phrase} and "
         f"{second.phrase}?",
@@ -54,7 +54,8 @@ def weekdays(a: Ask) -> Question:
         "GROUP BY weekday ORDER BY weekday"
     )
     text = a.say(
-        f"What is the total {column.phrase} of the {t.many} {kept.words} for each day of the week of the {when.phrase}?",
+        f"What is the total {column.phrase} of the {t.many} {kept.words} for each day of the week of the "
+        f"{when.phrase}?",
         f"Add up the {column.phrase} of the {t.many} {kept.words} by weekday of the {when.phrase}.",
     )
     returns = ("weekday as text, '0' for Sunday to '6' for Saturday", f"total {column.phrase}")
@@ -71,13 +72,13 @@ def year_against_year(a: Ask) -> Question:
     e = a.e(group)
     cell = f"SUM(CASE WHEN strftime('%Y', {when.name}) = '{{}}' THEN 1 ELSE 0 END)"
     one, two = cell.format(first), cell.format(second)
-    sql = (
-        f"SELECT {e}, {two} - {one} AS change FROM {t.name} WHERE {kept.sql} AND {e} IS NOT NULL GROUP BY {e} ORDER BY {e}"
-    )
+    where = f"{kept.sql} AND {e} IS NOT NULL"
+    sql = f"SELECT {e}, {two} - {one} AS change FROM {t.name} WHERE {where} GROUP BY {e} ORDER BY {e}"
     text = a.say(
         f"By {when.phrase}, how many more {t.many} {kept.words} were there in {second} than in {first}, for each known "
         f"{group.phrase}? A decrease is negative.",
-        f"For every known {group.phrase}: the number of {t.many} {kept.words} with a {when.phrase} in {second}, minus that of "
+        f"For every known {group.phrase}: the number of {t.many} {kept.words} with a {when.phrase} in {second}, "
+        "minus that of "
         f"{first}.",
     )
     swapped = sql.replace(f"{two} - {one}", f"{one} - {two}")
@@ -98,9 +99,11 @@ def calendar(a: Ask) -> Question:
         f"ON x.{when.name} = d AND {kept.sql} GROUP BY d ORDER BY d"
     )
     text = a.say(
-        f"For each of the {length} days from {month} on, how many {t.many} {kept.words} have it as {when.phrase}? Include days "
+        f"For each of the {length} days from {month} on, how many {t.many} {kept.words} have it as {when.phrase}? "
+        "Include days "
         "without any.",
-        f"Give the {length} days that begin with {month}, each with the number of {t.many} {kept.words} whose {when.phrase} it "
+        f"Give the {length} days that begin with {month}, each with the number of {t.many} {kept.words} whose "
+        f"{when.phrase} it "
         "is, 0 where there are none.",
     )
     wrong = (
@@ -119,13 +122,16 @@ def in_every_year(a: Ask) -> Question:
     years = a.rng.randrange(2, 4)
     name, called = named(a, link.parent, "p")
     sql = (
-        f"SELECT {name} FROM {link.child.name} c JOIN {link.parent.name} p ON c.{link.column.name} = p.id WHERE {kept.sql} "
+        f"SELECT {name} FROM {link.child.name} c JOIN {link.parent.name} p ON c.{link.column.name} = p.id WHERE "
+        f"{kept.sql} "
         f"GROUP BY p.id HAVING COUNT(DISTINCT strftime('%Y', c.{when.name})) = {years} ORDER BY {name}"
     )
     text = a.say(
-        f"Which {link.parent.many} are {role(link)} of {link.child.many} {kept.words} in exactly {years} different years by "
+        f"Which {link.parent.many} are {role(link)} of {link.child.many} {kept.words} in exactly {years} "
+        "different years by "
         f"{when.phrase}?",
-        f"Find each {role(link)} whose {link.child.many} {kept.words} have their {when.phrase} in exactly {years} different "
+        f"Find each {role(link)} whose {link.child.many} {kept.words} have their {when.phrase} in exactly {years} "
+        "different "
         "years.",
     )
     return Question(text, sql, (called,), "alphabetically", (sql.replace("DISTINCT ", ""),))

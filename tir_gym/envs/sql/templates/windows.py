@@ -12,14 +12,17 @@ def ranked(a: Ask) -> Question:
     ordinal = ("first", "second", "third")[nth - 1]
     kept = condition(a, t, "", column)
     inner = (
-        f"SELECT id, {group.name} AS g, ROW_NUMBER() OVER (PARTITION BY {group.name} ORDER BY {column.name} DESC, id) AS n "
+        f"SELECT id, {group.name} AS g, ROW_NUMBER() OVER (PARTITION BY {group.name} ORDER BY {column.name} DESC, "
+        "id) AS n "
         f"FROM {t.name} WHERE {kept.sql} AND {group.name} IS NOT NULL AND {column.name} IS NOT NULL"
     )
     sql = f"SELECT g, id FROM ({inner}) WHERE n = {nth} ORDER BY g"
     text = a.say(
-        f"Rank the {t.many} {kept.words} of each {group.name} by {column.phrase}, largest first and equal ones by id. Which is "
+        f"Rank the {t.many} {kept.words} of each {group.name} by {column.phrase}, largest first and equal ones by "
+        "id. Which is "
         f"the {ordinal} of each, where there is one?",
-        f"For each {group.name}, which {t.one} {kept.words} has the {ordinal} place by {column.phrase} (the largest is first; "
+        f"For each {group.name}, which {t.one} {kept.words} has the {ordinal} place by {column.phrase} (the "
+        "largest is first; "
         "of equal ones the smaller id)? Leave out those without.",
     )
     wrong = sql.replace(" DESC", "")
@@ -39,9 +42,11 @@ def running_total(a: Ask) -> Question:
     )
     sql = f"SELECT m, SUM(s) OVER (ORDER BY m) FROM ({inner}) ORDER BY m"
     text = a.say(
-        f"For each month of {year} that has {t.many} {kept.words} by {when.phrase}, what is their total {column.phrase} from the "
+        f"For each month of {year} that has {t.many} {kept.words} by {when.phrase}, what is their total "
+        f"{column.phrase} from the "
         "beginning of the year to the end of that month?",
-        f"Give the running total of {column.phrase} over {year}, month by month by {when.phrase}, of the {t.many} {kept.words}; "
+        f"Give the running total of {column.phrase} over {year}, month by month by {when.phrase}, of the {t.many} "
+        f"{kept.words}; "
         "leave out months without any.",
     )
     return Question(text, sql, ("month as YYYY-MM", "running total"), "by month", (f"{inner} ORDER BY m",))
@@ -56,13 +61,17 @@ def change(a: Ask) -> Question:
     owner = a.pick(a.values(t, link.column)[:12])
     kept = condition(a, t, "", when, column)
     sql = (
-        f"SELECT id, {column.name} - LAG({column.name}) OVER (ORDER BY {when.name}, id) FROM {t.name} WHERE {key} = {owner} "
+        f"SELECT id, {column.name} - LAG({column.name}) OVER (ORDER BY {when.name}, id) FROM {t.name} WHERE {key} "
+        f"= {owner} "
         f"AND {kept.sql} AND {when.name} IS NOT NULL AND {column.name} IS NOT NULL ORDER BY {when.name}, id"
     )
     text = a.say(
-        f"Put the {t.many} {kept.words} with {key} {owner} that have both {when.phrase} and {column.phrase} in order of "
-        f"{when.phrase}, then id. By how much does {column.phrase} change from the one before? Nothing (NULL) for the first.",
-        f"For the {t.many} {kept.words} with {key} {owner}, by {when.phrase} and then id: {column.phrase} minus that of the one "
+        f"Put the {t.many} {kept.words} with {key} {owner} that have both {when.phrase} and {column.phrase} in "
+        "order of "
+        f"{when.phrase}, then id. By how much does {column.phrase} change from the one before? Nothing (NULL) for "
+        "the first.",
+        f"For the {t.many} {kept.words} with {key} {owner}, by {when.phrase} and then id: {column.phrase} minus "
+        "that of the one "
         "before, NULL for the first. Leave out those without date or value.",
     )
     wrong = sql.replace("LAG(", "LEAD(")
@@ -83,9 +92,11 @@ def with_group_average(a: Ask) -> Question:
     )
     sql = f"SELECT name, d FROM ({inner}) WHERE d > 0"
     text = a.say(
-        f"Of the {t.many} {kept.words} with a known {group.phrase}, which exceed the average {column.phrase} of those with the "
+        f"Of the {t.many} {kept.words} with a known {group.phrase}, which exceed the average {column.phrase} of "
+        "those with the "
         "same one, and by how much?",
-        f"Compare each of the {t.many} {kept.words} with the average {column.phrase} of those among them that share its "
+        f"Compare each of the {t.many} {kept.words} with the average {column.phrase} of those among them that "
+        "share its "
         f"{group.phrase} (leave out missing ones). Which are above, and how far?",
     )
     return Question(text, sql, (called, "difference"), readings=(sql.replace(f" OVER (PARTITION BY {e})", " OVER ()"),))
@@ -104,9 +115,11 @@ def top_share(a: Ask) -> Question:
     )
     sql = f"SELECT COUNT(*) + 1 FROM ({inner}) WHERE s * 100 < total * {percent}"
     text = a.say(
-        f"Take the {t.many} {kept.words} from the largest {column.phrase} down. How many are needed until they make up at least "
+        f"Take the {t.many} {kept.words} from the largest {column.phrase} down. How many are needed until they "
+        "make up at least "
         f"{percent} percent of the total {column.phrase} of these {t.many}?",
-        f"What is the smallest number of {t.many} {kept.words} that together have at least {percent} percent of the total "
+        f"What is the smallest number of {t.many} {kept.words} that together have at least {percent} percent of "
+        "the total "
         f"{column.phrase} of all {t.many} {kept.words}?",
     )
     return Question(text, sql, ("the number",), readings=(sql.replace(" DESC", ""),))

@@ -1,0 +1,233 @@
+"""Generated databases and questions."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from tir_gym.core.task import GeneratedTasks
+from tir_gym.envs.sql.asking import TEMPLATES, Ask, NoFit
+from tir_gym.envs.sql.build import build
+from tir_gym.envs.sql.databases import Generated, connect
+from tir_gym.envs.sql.families import FAMILIES
+from tir_gym.envs.sql.match import differ, is_ordered
+from tir_gym.envs.sql.scan import names, tokens
+from tir_gym.envs.sql.schemas import family, ref, table
+from tir_gym.envs.sql.tasks import GENERATED, draw, fitting, results, worth_asking
+
+LEVELS = range(1, 11)
+
+
+def test_there_are_25_families_of_3_to_15_tables():
+    assert len(FAMILIES) >= 25
+    assert all(3 <= len(each.tables) <= 15 for each in FAMILIES.values())
+    assert len({tuple(t.name for t in each.tables) for each in FAMILIES.values()}) == len(FAMILIES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_database_is_as_its_family_says(name):
+    made = Generated(name, 0, 2_500, 0.15, True)
+    connection = connect(made)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    total = 0
+    for one in made.schema.tables:
+        info = connection.execute(f"PRAGMA table_info({one.name})").fetchall()
+        assert [column[1] for column in info] == [column.name for column in one.columns]
+        (count,) = connection.execute(f"SELECT COUNT(*) FROM {one.name}").fetchone()
+        total += count
+        for column in one.columns:
+            (missing,) = connection.execute(f"SELECT COUNT(*) FROM {one.name} WHERE {column.name} IS NULL").fetchone()
+            assert (missing > 0) <= column.nullable
+            if column.dirty:
+                spelled = (
+                    f"SELECT COUNT(DISTINCT {column.name}), COUNT(DISTINCT lower(trim({column.name}))) FROM {one.name}"
+                )
+                raw, clean = connection.execute(spelled).fetchone()
+                assert raw >= clean
+        for link in made.schema.links:
+            if link.child is one and one.share > 0.2 and link.parent is not one:
+                often = f"SELECT COUNT(*) c FROM {one.name} GROUP BY {link.column.name} ORDER BY c DESC"
+                counts = [c for (c,) in connection.execute(often)]
+                assert counts[0] > 2 * sum(counts) / len(counts) or len(counts) < 20
+    assert 0.8 * 2_500 <= total <= 1.3 * 2_500
+    connection.close()
+
+
+def test_equal_arguments_give_equal_bytes_and_others_do_not():
+    shop = FAMILIES["shop"]
+    made = build(shop, 1, 1_000, 0.1)
+    assert made == build(shop, 1, 1_000, 0.1)
+    assert len({made, build(shop, 2, 1_000, 0.1), build(shop, 1, 1_100, 0.1), build(shop, 1, 1_000, 0.2)}) == 4
+
+
+def test_sizes_reach_far():
+    made = build(FAMILIES["taxi"], 0, 60_000, 0.1)
+    assert len(made) > 3_000_000
+
+
+@pytest.mark.soak
+def test_a_million_rows():
+    assert len(build(FAMILIES["telemetry"], 0, 1_000_000, 0.1)) > 30_000_000
+
+
+def test_a_reference_to_a_later_table_is_an_error():
+    with pytest.raises(ValueError, match="point to no earlier table"):
+        family("x", "x", table("a", "a", "as", 0.5, ref("b")), table("b", "b", "bs", 0.5))
+
+
+def questions(name, count, level=8):
+    """Questions of a template that are worth asking, with their databases."""
+    listed = TEMPLATES[name]
+    for seed in range(40 * count):
+        rng = random.Random(f"{name}{seed}")
+        rows, nulls, dirty = ((1_000, 0.0, False), (2_500, 0.15, True))[seed % 2]
+        database = Generated(rng.choice(list(FAMILIES)), 0, rows, nulls, dirty)
+        try:
+            question = listed.make(Ask(rng, level, database))
+        except NoFit:
+            continue
+        if worth_asking(question, database):
+            count -= 1
+            yield question, database
+        if not count:
+            return
+    raise AssertionError(f"{name} is hardly ever worth asking")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_question_has_one_answer_in_one_order_that_its_misreadings_do_not_give(name):
+    for question, database in questions(name, 6):
+        gold = results(question.sql, database)
+        assert gold == results(question.sql, database)
+        assert len(question.returns) == len(gold[0])
+        assert bool(question.order) == is_ordered(question.sql)
+        assert question.readings
+        for reading in question.readings:
+            other = results(reading, database)
+            assert other is None or differ(gold, other, ordered=is_ordered(question.sql))
+        if question.order:  # the order is total: rows that are equal in all that orders them are equal altogether
+            shuffled = f"SELECT * FROM ({question.sql})"
+            assert len(results(shuffled, database)) == len(gold)
+        assert all(len(line) < 1_000 for line in question.text.splitlines())
+        assert "{" not in question.text + question.sql
+        assert "  " not in question.text
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_makes_many_different_prompts(name):
+    listed = TEMPLATES[name]
+    seen = set()
+    for seed in range(1_000):
+        rng = random.Random(seed)
+        database = Generated(rng.choice(list(FAMILIES)), 0, 1_000, 0.0, False)
+        try:
+            seen.add(listed.make(Ask(rng, 5, database)).text)
+        except NoFit:
+            continue
+        if len(seen) >= 200:
+            return
+    raise AssertionError(f"{len(seen)} different prompts in 1,000 draws")
+
+
+def shape(sql):
+    """The structure of a query: its keywords and functions in order, without names and values."""
+    plain = "SELECT FROM WHERE AND OR AS ON BY"
+    marks = [
+        token.word for token in tokens(sql) if token.word and token.word in KEYWORDS and token.word not in plain.split()
+    ]
+    return " ".join(marks)
+
+
+KEYWORDS = frozenset(
+    [
+        "SELECT",
+        "FROM",
+        "WHERE",
+        "AND",
+        "OR",
+        "NOT",
+        "IN",
+        "EXISTS",
+        "BETWEEN",
+        "IS",
+        "NULL",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "BY",
+        "LIMIT",
+        "OFFSET",
+        "DISTINCT",
+        "JOIN",
+        "LEFT",
+        "ON",
+        "AS",
+        "CASE",
+        "WHEN",
+        "THEN",
+        "ELSE",
+        "UNION",
+        "ALL",
+        "INTERSECT",
+        "EXCEPT",
+        "WITH",
+        "RECURSIVE",
+        "OVER",
+        "PARTITION",
+        "COUNT",
+        "SUM",
+        "AVG",
+        "MIN",
+        "MAX",
+        "COALESCE",
+        "LAG",
+        "ROW_NUMBER",
+        "STRFTIME",
+        "JULIANDAY",
+        "DATE",
+        "SUBSTR",
+        "DESC",
+    ],
+)
+
+
+def test_no_two_templates_ask_with_the_same_structure():
+    shapes = {name: {shape(question.sql) for question, _ in questions(name, 3, level=3)} for name in TEMPLATES}
+    for name, own in shapes.items():
+        for other, theirs in shapes.items():
+            assert name == other or own != theirs, f"{name} and {other}: {own}"
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_has_many_templates(level):
+    assert len(fitting(level)) >= 8
+    generated = GeneratedTasks(GENERATED, draw, difficulty=level)
+    drawn = [generated.task(0, index) for index in range(20)]
+    assert len({task.prompt for task in drawn}) == 20
+    assert len({task.family for task in drawn}) >= 6
+    assert all(task.difficulty == level for task in drawn)
+
+
+def test_difficulty_raises_the_work():
+    """Measured as tokens of the gold query and rows of the database, both by level."""
+    work = []
+    for level in (1, 4, 7, 10):
+        generated = GeneratedTasks(GENERATED, draw, difficulty=level)
+        drawn = [generated.task(1, index) for index in range(25)]
+        lengths = [len(tokens(task.gold.answer)) for task in drawn]
+        work.append((sum(lengths) / len(lengths), drawn[0].data["database"]["rows"]))
+    assert [length for length, _ in work] == sorted(length for length, _ in work)
+    assert [rows for _, rows in work] == sorted(rows for _, rows in work)
+
+
+def test_no_answer_is_more_than_2_percent_and_gold_is_nowhere_to_be_read():
+    generated = GeneratedTasks(GENERATED, draw)
+    drawn = [generated.task(0, index) for index in range(300)]
+    assert Counter(task.gold.answer for task in drawn).most_common(1)[0][1] <= 6
+    for task in drawn:
+        assert task.gold.answer not in task.prompt
+        assert task.gold.answer not in repr(task.public)
+        assert set(task.data) == {"database"}
+        assert task.family in TEMPLATES
+        assert set(task.gold.plan["tables"]) <= {t.name for t in FAMILIES[task.data["database"]["family"]].tables}
+        assert names(task.gold.answer) & set(task.gold.plan["tables"])
