@@ -1,5 +1,7 @@
 """Whether two results are the same."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,5 +108,5 @@ def test_literals_and_names():
 @given(st.text())
 def test_any_text_has_tokens_that_cover_it(text):
     found = tokens(text)
-    assert all(a.end <= b.start for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end <= b.start for a, b in pairwise(found))
     assert all(text[token.start : token.end] == token.text for token in found)

@@ -96,7 +96,7 @@ def questions(name, count, level=8):
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_question_has_one_answer_in_one_order_that_its_misreadings_do_not_give(name):
-    for question, database in questions(name, 6):
+    for question, database in questions(name, 3):
         gold = results(question.sql, database)
         assert gold == results(question.sql, database)
         assert len(question.returns) == len(gold[0])
@@ -105,9 +105,6 @@ def test_a_question_has_one_answer_in_one_order_that_its_misreadings_do_not_give
         for reading in question.readings:
             other = results(reading, database)
             assert other is None or differ(gold, other, ordered=is_ordered(question.sql))
-        if question.order:  # the order is total: rows that are equal in all that orders them are equal altogether
-            shuffled = f"SELECT * FROM ({question.sql})"
-            assert len(results(shuffled, database)) == len(gold)
         assert all(len(line) < 1_000 for line in question.text.splitlines())
         assert "{" not in question.text + question.sql
         assert "  " not in question.text
@@ -130,65 +127,16 @@ def test_a_template_makes_many_different_prompts(name):
 
 
 def shape(sql):
-    """The structure of a query: its keywords and functions in order, without names and values."""
-    plain = "SELECT FROM WHERE AND OR AS ON BY"
-    marks = [
-        token.word for token in tokens(sql) if token.word and token.word in KEYWORDS and token.word not in plain.split()
-    ]
-    return " ".join(marks)
+    """The structure of a query: its keywords and functions in order, without names, values and plain conditions."""
+    return " ".join(token.word for token in tokens(sql) if token.word in KEYWORDS)
 
 
-KEYWORDS = frozenset(
-    [
-        "SELECT",
-        "FROM",
-        "WHERE",
-        "AND",
-        "OR",
-        "NOT",
-        "IN",
-        "EXISTS",
-        "BETWEEN",
-        "IS",
-        "NULL",
-        "GROUP",
-        "HAVING",
-        "ORDER",
-        "BY",
-        "LIMIT",
-        "OFFSET",
-        "DISTINCT",
-        "JOIN",
-        "LEFT",
-        "ON",
-        "AS",
-        "CASE",
-        "WHEN",
-        "THEN",
-        "ELSE",
-        "UNION",
-        "ALL",
-        "INTERSECT",
-        "EXCEPT",
-        "WITH",
-        "RECURSIVE",
-        "OVER",
-        "PARTITION",
-        "COUNT",
-        "SUM",
-        "AVG",
-        "MIN",
-        "MAX",
-        "COALESCE",
-        "LAG",
-        "ROW_NUMBER",
-        "STRFTIME",
-        "JULIANDAY",
-        "DATE",
-        "SUBSTR",
-        "DESC",
-    ],
+_KEYWORDS = (
+    "SELECT NOT IN EXISTS BETWEEN IS NULL GROUP HAVING ORDER LIMIT OFFSET DISTINCT JOIN LEFT CASE WHEN THEN ELSE "
+    "UNION ALL INTERSECT EXCEPT WITH RECURSIVE OVER PARTITION COUNT SUM AVG MIN MAX COALESCE LAG ROW_NUMBER STRFTIME "
+    "JULIANDAY DATE SUBSTR DESC"
 )
+KEYWORDS = frozenset(_KEYWORDS.split())
 
 
 def test_no_two_templates_ask_with_the_same_structure():
@@ -222,8 +170,8 @@ def test_difficulty_raises_the_work():
 
 def test_no_answer_is_more_than_2_percent_and_gold_is_nowhere_to_be_read():
     generated = GeneratedTasks(GENERATED, draw)
-    drawn = [generated.task(0, index) for index in range(300)]
-    assert Counter(task.gold.answer for task in drawn).most_common(1)[0][1] <= 6
+    drawn = [generated.task(0, index) for index in range(150)]
+    assert Counter(task.gold.answer for task in drawn).most_common(1)[0][1] <= 3
     for task in drawn:
         assert task.gold.answer not in task.prompt
         assert task.gold.answer not in repr(task.public)
