@@ -54,7 +54,7 @@ def direction(sql: str) -> Iterator[str]:
 def limit(sql: str) -> Iterator[str]:
     found = tokens(sql)
     for word, number in pairwise(found):
-        if word.word in ("LIMIT", "OFFSET"):
+        if word.word in ("LIMIT", "OFFSET") and number.kind == "number":
             yield put(sql, number, str(int(number.text) + 1))
             yield sql[: word.start] if word.word == "LIMIT" else sql[: word.start] + sql[number.end :]
 

@@ -100,7 +100,7 @@ def test_a_question_has_one_answer_in_one_order_that_its_misreadings_do_not_give
         gold = results(question.sql, database)
         assert gold == results(question.sql, database)
         assert len(question.returns) == len(gold[0])
-        assert bool(question.order) == is_ordered(question.sql)
+        assert bool(question.order) == is_ordered(question.sql) or len(gold) == 1
         assert question.readings
         for reading in question.readings:
             other = results(reading, database)

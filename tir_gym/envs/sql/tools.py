@@ -28,7 +28,7 @@ class Desk:
         """The results. Raises `EnvError` where the environment cannot run SQL."""
         try:
             return engine().run([(self.database, sql) for sql in statements], self.limits, self.now)
-        except EngineUnavailable as error:
+        except (EngineUnavailable, OSError) as error:
             raise EnvError(str(error)) from error
 
     def table(self, sql: str) -> Table:

@@ -1,6 +1,6 @@
 """One table: conditions, single values, lists, ties, NULL logic."""
 
-from tir_gym.envs.sql.asking import Ask, Question, condition, named, template
+from tir_gym.envs.sql.asking import Ask, Question, condition, named, quote, template
 
 
 @template(1)
@@ -216,3 +216,70 @@ def excluded_values(a: Ask) -> Question:
     )
     wrong = sql.replace(f"BETWEEN {start} AND {end}", f"> {start} AND {when.name} < {end}")
     return Question(text, sql, ("the count",), readings=(wrong, sql.replace("NOT IN", "IN")))
+
+
+@template(1)
+def spread(a: Ask) -> Question:
+    """The distance between the largest and the smallest value."""
+    t = a.table("number")
+    column = a.column(t, "number")
+    kept = condition(a, t, "", column)
+    sql = f"SELECT MAX({column.name}) - MIN({column.name}) FROM {t.name} WHERE {kept.sql}"
+    text = a.say(
+        f"By how much does the largest {column.phrase} exceed the smallest among the {t.many} {kept.words}?",
+        f"What is the difference between the greatest and the smallest {column.phrase} of the {t.many} {kept.words}?",
+    )
+    return Question(text, sql, ("the difference",), readings=(sql.partition(" WHERE ")[0],))
+
+
+@template(1)
+def count_different(a: Ask) -> Question:
+    """How many different values occur."""
+    t = a.table("ref")
+    column = a.column(t, "ref")
+    kept = condition(a, t)
+    sql = f"SELECT COUNT(DISTINCT {column.name}) FROM {t.name} WHERE {kept.sql}"
+    text = a.say(
+        f"How many different values of {column.name} occur among the {t.many} {kept.words}?",
+        f"Count the different {column.name} of the {t.many} {kept.words}, leaving out missing ones.",
+    )
+    return Question(text, sql, ("the count",), readings=(sql.replace("DISTINCT ", ""),))
+
+
+@template(3)
+def than_a_named_one(a: Ask) -> Question:
+    """Rows that exceed one that is named."""
+    t = a.table("number", label=True)
+    assert t.label
+    column = a.column(t, "number")
+    name, called = named(a, t)
+    other = quote(a.pick(a.values(t, t.label)))
+    kept = condition(a, t, "", column)
+    inner = f"SELECT {column.name} FROM {t.name} WHERE {name} = {other}"
+    sql = f"SELECT {name} FROM {t.name} WHERE {kept.sql} AND {column.name} > ({inner})"
+    text = a.say(
+        f"Which {t.many} {kept.words} have a greater {column.phrase} than {other}?",
+        f"Find the {t.many} {kept.words} whose {column.phrase} exceeds that of {other}.",
+    )
+    return Question(text, sql, (called,), readings=(sql.replace("> (", "< ("),))
+
+
+@template(4)
+def ratio(a: Ask) -> Question:
+    """How many of one kind there are for each of another."""
+    t = a.table("category", "number")
+    column = a.column(t, "category")
+    first, second = a.two_values(t, column)
+    e = a.e(column)
+    kept = condition(a, t, "", column)
+    cell = f"SUM(CASE WHEN {e} = {{}} THEN 1 ELSE 0 END)"
+    one, two = cell.format(first), cell.format(second)
+    sql = f"SELECT 1.0 * {one} / NULLIF({two}, 0) FROM {t.name} WHERE {kept.sql}"
+    text = a.say(
+        f"Among the {t.many} {kept.words}, how many with {column.phrase} {first} are there for each with "
+        f"{second}, as a "
+        "decimal number?",
+        f"What is the number of {t.many} {kept.words} with {column.phrase} {first} divided by the number with "
+        f"{second}?",
+    )
+    return Question(text, sql, ("the ratio",), readings=(sql.replace("1.0 * ", ""), sql.partition(" WHERE ")[0]))

@@ -194,9 +194,8 @@ def child_beats_parent(a: Ask) -> Question:
         f"Find the pairs of a {link.child.one} {kept.words} and its {role(link)} in which the first has the greater "
         f"{column.phrase}.",
     )
-    wrong = sql.replace(">", ">=", 1)
     ids = (f"id of the {link.child.one}", f"id of the {role(link)}")
-    return Question(text, sql, ids, readings=(sql.replace(">", "<", 1), wrong)[:1])
+    return Question(text, sql, ids, readings=(sql.replace(">", "<", 1),))
 
 
 @template(4)
@@ -249,3 +248,49 @@ def same_day_pairs(a: Ask) -> Question:
         "smaller id in front.",
     )
     return Question(text, sql, ("smaller id", "greater id"), readings=(sql.replace("c.id < d.id", "c.id <> d.id"),))
+
+
+@template(5)
+def either_role(a: Ask) -> Question:
+    """Parents that are referred to in one way or another."""
+    pairs = [
+        (one, other)
+        for one in a.family.links
+        for other in a.family.links
+        if one.child is other.child and one.parent is other.parent and one.column.name < other.column.name
+    ]
+    one, other = a.pick(pairs)
+    kept, owner = condition(a, one.child, "c"), condition(a, one.parent, "p")
+    name, called = named(a, one.parent, "p")
+    parts = (f"SELECT {name} FROM {_pair(link)} WHERE {kept.sql} AND {owner.sql}" for link in (one, other))
+    sql = " UNION ".join(parts)
+    text = a.say(
+        f"Which {one.parent.many} {owner.words} are {role(one)} or {role(other)} of any "
+        f"{one.child.one} among those {kept.words}? Each once.",
+        f"List once every {one.parent.one} {owner.words} that occurs as {role(one)} or as {role(other)} in the "
+        f"{one.child.many} {kept.words}.",
+    )
+    return Question(
+        text, sql, (called,), readings=(sql.replace("UNION", "UNION ALL"), sql.replace("UNION", "INTERSECT"))
+    )
+
+
+@template(4)
+def without_any(a: Ask) -> Question:
+    """How many parents have no child at all in a time."""
+    link = a.link("day", label=False)
+    when = a.column(link.child, "day")
+    start, end = a.span(link.child, when)
+    other = condition(a, link.parent, "p")
+    join = f"LEFT JOIN {link.child.name} c ON {_on(link)} AND c.{when.name} >= {start} AND c.{when.name} < {end}"
+    sql = f"SELECT COUNT(*) FROM {link.parent.name} p {join} WHERE {other.sql} AND c.id IS NULL"
+    text = a.say(
+        f"How many {link.parent.many} {other.words} have none of the {children(link)} with a {when.phrase} from "
+        f"{start} on and "
+        f"before {end}?",
+        f"Count the {link.parent.many} {other.words} without any of the {children(link)} whose {when.phrase} is "
+        f"at least {start} "
+        f"and less than {end}.",
+    )
+    wrong = sql.replace(f" AND c.{when.name} >= {start} AND c.{when.name} < {end}", "")
+    return Question(text, sql, ("the count",), readings=(wrong, sql.replace("c.id IS NULL", "c.id IS NOT NULL")))
