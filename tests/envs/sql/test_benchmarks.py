@@ -46,7 +46,8 @@ def test_defogs_recorded_rows_are_what_its_queries_return_here(shared_data):
 
 
 def test_mutated_golds_of_defog_score_0_wherever_their_result_differs(shared_data):
-    """A mutant whose result differs on the database shown from that of every accepted query earns nothing."""
+    """A mutant earns nothing where its result differs from that of every accepted query, nor often where it does not:
+    what is left is mostly equivalent (see docs/sql.md)."""
     tasks = load(f"defog:{shared_data / 'defog'}", "all", None)
     counts = {"different": 0, "same here": 0, "told by a twin": 0}
     for task in tasks:
@@ -66,9 +67,8 @@ def test_mutated_golds_of_defog_score_0_wherever_their_result_differs(shared_dat
                     assert score == 0.0, (task.id, mutant)
                 else:
                     counts["same here" if score else "told by a twin"] += 1
-    print(counts)
     assert counts["different"] > 200
-    assert counts["told by a twin"] > counts["same here"], counts
+    assert counts["told by a twin"] > 100
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import datetime
 import random
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tir_gym.core.seeding import derive
@@ -24,6 +24,8 @@ Literal: TypeAlias = str | int | float
 TWINS = 8
 _SAMPLE = 160
 """Rows of a table that a twin is made from."""
+_FEWEST = 24
+"""Rows that a table of a twin has at least, where rows may be repeated under new ids."""
 _STYLES: tuple[dict[str, float], ...] = (
     {"keep": 0.6, "fresh": 0.3, "literal": 0.25, "null": 0.10, "few": 0.0, "repeat": 0.2},
     {"keep": 0.4, "fresh": 0.5, "literal": 0.50, "null": 0.00, "few": 0.0, "repeat": 0.5},
@@ -124,7 +126,30 @@ def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
         step = max(1, total // _SAMPLE)
         rows = connection.execute(f"SELECT * FROM {quoted} LIMIT {_SAMPLE * step}").fetchall()[::step]
         found[name] = _Table(name, ddl, columns, tuple(rows), _key(columns, rows))
-    return _parents_first(found)
+    return _parents_first(_inferred(found))
+
+
+def _inferred(tables: dict[str, _Table]) -> dict[str, _Table]:
+    """What a schema leaves unsaid: a first column of different whole numbers named `...id` is the key of a table that
+    declares none, and a column named as the key of one other table refers to it."""
+    for name, table in tables.items():
+        first, *others = table.columns
+        held = [row[0] for row in table.rows]
+        plain = not any(column.key for column in table.columns) and first.name.lower().endswith("id")
+        if plain and held and all(isinstance(value, int) for value in held) and len(set(held)) == len(held):
+            tables[name] = replace(table, columns=(replace(first, key=True, nullable=False), *others), key=0)
+    keys: dict[str, list[str]] = {}
+    for name, table in tables.items():
+        if table.key >= 0:
+            keys.setdefault(table.columns[table.key].name.lower(), []).append(name)
+    for name, table in tables.items():
+        columns = []
+        for column in table.columns:
+            owners = [owner for owner in keys.get(column.name.lower(), ()) if owner != name]
+            refers = column.free and len(owners) == 1 and column.name.lower() != "id"
+            columns.append(replace(column, target=owners[0]) if refers else column)
+        tables[name] = replace(table, columns=tuple(columns))
+    return tables
 
 
 def _key(columns: Sequence[_Column], rows: Sequence[tuple[Any, ...]]) -> int:
@@ -182,8 +207,10 @@ def _rows(
     count = max(min(8, len(base)), int(len(base) * style["keep"]))
     rows = [list(row) for row in rng.sample(base, count)]
     key = table.key
+    if not any(column.unique or (column.key and position != key) for position, column in enumerate(table.columns)):
+        more = max(int(len(rows) * style["repeat"]), _FEWEST - len(rows))
+        rows += [list(rng.choice(base)) for _ in range(more)]
     if key >= 0:
-        rows += [list(row) for row in rng.sample(rows, int(len(rows) * style["repeat"]))] if _may_repeat(table) else []
         first = min(row[key] for row in base)
         for row, new in zip(rows, rng.sample(range(first, first + len(rows) + len(rows) // 4), len(rows)), strict=True):
             row[key] = new
@@ -208,10 +235,6 @@ def _rows(
         if column.target:
             _refer(table, rows, position, rng, made)
     return rows
-
-
-def _may_repeat(table: _Table) -> bool:
-    return not any(column.unique for column in table.columns)
 
 
 def _pool(base: tuple[tuple[Any, ...], ...], position: int, rng: random.Random, few: float) -> list[Any]:
