@@ -169,3 +169,29 @@ def test_fences_are_taken_off():
     assert statement(" ```sql\nSELECT 1\n``` ") == "SELECT 1"
     assert statement("```\nSELECT 1;\n```") == "SELECT 1;"
     assert statement("SELECT '```'") == "SELECT '```'"
+
+
+TIES = "SELECT name, category FROM product ORDER BY category"
+FEW = "SELECT category, name FROM product ORDER BY category DESC LIMIT 5"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "right"),
+    [
+        ("SELECT name, category FROM product ORDER BY category, price", TIES, 1),
+        ("SELECT name, category FROM product ORDER BY category, name DESC", TIES, 1),
+        ("SELECT name, category FROM product ORDER BY name", TIES, 0),
+        ("SELECT name, category FROM product ORDER BY category DESC", TIES, 0),
+        ("SELECT category, name FROM product ORDER BY category DESC, price LIMIT 5", FEW, 1),
+        ("SELECT category, name FROM product ORDER BY category, price LIMIT 5", FEW, 0),
+        ("SELECT category, name FROM product ORDER BY category DESC, price LIMIT 4", FEW, 0),
+        ("SELECT category, 'x' FROM product ORDER BY category DESC LIMIT 5", FEW, 0),
+        ("SELECT category, MIN(name) FROM product GROUP BY 1, price > 50 ORDER BY 1 DESC LIMIT 5", FEW, 0),
+        (FEW.replace("LIMIT 5", ", price LIMIT 3, 5"), FEW.replace("LIMIT 5", "LIMIT 5 OFFSET 3"), 1),
+        (FEW.replace("LIMIT 5", ", price LIMIT 5 OFFSET 60"), FEW.replace("LIMIT 5", "LIMIT 5 OFFSET 3"), 0),
+        (TIES + ", price", TIES + " LIMIT (SELECT COUNT(*) FROM product)", 0),
+    ],
+)
+def test_where_the_order_leaves_rows_equal_any_order_of_these_is_right(answer, gold, right):
+    assert judged(answer, gold).value == right
+    assert judged(answer, gold, "exec").value == right

@@ -46,6 +46,17 @@ def differ(gold: Sequence[Row], found: Sequence[Row], *, ordered: bool, permute:
     return "other rows"
 
 
+def contains(group: Sequence[Row], part: Sequence[Row]) -> bool:
+    """Whether each row of `part` is one of the group's, none of them used twice."""
+    left = list(group)
+    for row in part:
+        place = next((place for place, other in enumerate(left) if _same_row(other, row)), -1)
+        if place < 0:
+            return False
+        left.pop(place)
+    return True
+
+
 def _permutations(gold: Sequence[Row], found: Sequence[Row]) -> Any:
     """Orders of the columns found in which each could be that of gold: it holds the same texts."""
     width = len(gold[0])
@@ -75,7 +86,7 @@ def same_cell(one: Any, other: Any) -> bool:
 
 
 def _same_row(one: Row, other: Row) -> bool:
-    return all(map(same_cell, one, other))
+    return len(one) == len(other) and all(map(same_cell, one, other))
 
 
 def _same_list(gold: Sequence[Row], found: Sequence[Row]) -> bool:

@@ -10,6 +10,7 @@ from tir_gym.core.verify import Evidence, Score, Verifier
 from tir_gym.envs.sql.databases import Database, database_of
 from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
+from tir_gym.envs.sql.ties import allows, tied
 from tir_gym.envs.sql.twins import twins
 
 Mode = Literal["test_suite", "exec", "spider", "bird", "value"]
@@ -23,7 +24,7 @@ class SqlVerifier(Verifier):
     """1.0 where the final query is right, else 0.0; no answer is 0.0. Modes:
 
     - `test_suite`: the same result as a gold query on the database shown and on `count` twins of it; ordered where
-      gold has an ORDER BY of its own.
+      gold has an ORDER BY of its own, where it leaves rows equal in any order of these (`ties`).
     - `exec`: the same on the database shown alone.
     - `spider`: as `exec`, but columns may stand in any order.
     - `bird`: as `spider`, but rows may, too. (BIRD's own script also ignores duplicates; here they count.)
@@ -80,7 +81,7 @@ class SqlVerifier(Verifier):
         found = engine().one(base, answer, LIMITS, now)
         if isinstance(found, Failure):
             return Score(0.0, reason=f"the query fails: {found.message[:200]}")
-        reasons = {sql: self._differ(sql, wanted, found) for sql, wanted in golds.items()}
+        reasons = {sql: self._differ(base, sql, wanted, found, now) for sql, wanted in golds.items()}
         candidates = [sql for sql, reason in reasons.items() if not reason]
         if not candidates:
             return Score(0.0, reason=next(iter(reasons.values())))
@@ -104,16 +105,28 @@ class SqlVerifier(Verifier):
         for (twin, wanted), found in zip(judged, results, strict=False):
             if isinstance(found, Failure):
                 return f"on twin {twin.number} it fails: {found.message[:200]}"
-            if told := self._differ(sql, wanted, found):
+            if told := self._differ(twin, sql, wanted, found, now):
                 return f"on twin {twin.number} {told}"
         return ""
 
-    def _differ(self, sql: str, gold: Table, found: Table) -> str:
+    def _differ(self, source: Source, sql: str, gold: Table, found: Table, now: str) -> str:
         if not found.whole:
             return "too large a result"
         ordered = self._mode != "bird" and is_ordered(sql)
         permute = self._mode in ("spider", "bird")
-        return differ(gold.rows, found.rows, ordered=ordered, permute=permute)
+        told = differ(gold.rows, found.rows, ordered=ordered, permute=permute)
+        return "" if told and ordered and self._is_tie(source, sql, gold, found, now) else told
+
+    def _is_tie(self, source: Source, sql: str, gold: Table, found: Table, now: str) -> bool:
+        """Whether the rows found are another choice among rows that gold's ORDER BY leaves equal."""
+        if len(gold.rows) != len(found.rows) or len(gold.columns) != len(found.columns):
+            return False
+        query = tied(sql, len(gold.columns))
+        if query is None:
+            return False
+        (upwards,), (downwards,) = (self._gold([source], run, now) for run in (query.upwards, query.downwards))
+        runs = [run.rows for run in (upwards, downwards) if isinstance(run, Table) and run.whole]
+        return len(runs) == 2 and allows(query, runs[0], runs[1], found.rows)
 
     def _value(self, answer: str, golds: Sequence[Table]) -> Score:
         for table in golds:
