@@ -1,5 +1,6 @@
 """Where tasks come from: generated questions, or the files of known benchmarks."""
 
+import functools
 import itertools
 import random
 import sqlite3
@@ -48,6 +49,7 @@ def fitting(level: int) -> list[Listed]:
     return [listed for listed in TEMPLATES.values() if abs(listed.level - wanted) <= 1.2]
 
 
+@functools.lru_cache(4_096)
 def worth_asking(question: Question, database: Generated) -> bool:
     """Whether the result says something, and every plausible misreading gives another."""
     gold = results(question.sql, database)

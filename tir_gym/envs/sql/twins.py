@@ -1,11 +1,14 @@
 """Twins of a database: the same tables with other, telling content.
 
-A query that is right by luck on one database returns something else on a twin (test-suite accuracy, after Zhong, Yu and
-Klein, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites", 2020; how rows are changed is a definition by
-this project). A twin keeps what may be relied on: types, NOT NULL, unique columns, foreign keys, trees without cycles,
-the values that occur in a column, dates of one row in their order. It changes what may not: which values stand
-together, how many rows there are, who has children, how often values repeat, what is NULL, the order of ids. The
-literals of a gold query are put in where they fit, and values just beside them, so that boundaries are met.
+A query that is right by luck on one database returns something else on a twin (test-suite accuracy, after Zhong, Yu
+and Klein, "Semantic Evaluation for Text-to-SQL with Distilled Test Suites", 2020; how rows are changed is a
+definition by this project). A twin keeps what may be relied on: types, NOT NULL, unique columns, foreign keys, trees
+without cycles, the values that occur in a column, dates of one row in their order. It changes what may not: which
+values stand together, how many rows there are, who has children, how often values repeat, what is NULL, the order of
+ids. The literals of a gold query are put in where they fit, and values just beside them, so that boundaries are met.
+
+A column without NULL stays so, and texts that differ in all rows of a table with a key go on to differ: whoever looks
+at the data may take it that they do, though the schema does not say it.
 """
 
 import datetime
@@ -118,14 +121,22 @@ def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
             if is_unique and len(held) == 1:
                 unique.add(held[0])
         targets = {row[3]: row[2] for row in connection.execute(f"PRAGMA foreign_key_list({quoted})")}
-        columns = tuple(
-            _Column(column, not (notnull or key), bool(key), column in unique and not key, targets.get(column, ""))
-            for _, column, _, notnull, _, key in connection.execute(f"PRAGMA table_info({quoted})")
+        info = connection.execute(f"PRAGMA table_info({quoted})").fetchall()
+        fields = ['"' + column.replace('"', '""') + '"' for _, column, *_ in info]
+        counted = ", ".join(
+            f"COUNT({field}), COUNT(DISTINCT {field}), MAX(typeof({field}) = 'text')" for field in fields
         )
-        total = connection.execute(f"SELECT COUNT(*) FROM {quoted}").fetchone()[0]
+        total, *counts = connection.execute(f"SELECT COUNT(*), {counted} FROM {quoted}").fetchone()
+        keyed = any(key for *_, key in info)
+        columns = []
+        for place, (_, column, _, _, _, key) in enumerate(info):
+            held, different, text = counts[3 * place : 3 * place + 3]
+            named = keyed and total >= 3 and held == different == total and text == 1  # its values name the rows
+            alone = not key and (column in unique or (named and column not in targets))
+            columns.append(_Column(column, held < total and not key, bool(key), alone, targets.get(column, "")))
         step = max(1, total // _SAMPLE)
         rows = connection.execute(f"SELECT * FROM {quoted} LIMIT {_SAMPLE * step}").fetchall()[::step]
-        found[name] = _Table(name, ddl, columns, tuple(rows), _key(columns, rows))
+        found[name] = _Table(name, ddl, tuple(columns), tuple(rows), _key(columns, rows))
     return _parents_first(_inferred(found))
 
 
@@ -238,8 +249,11 @@ def _rows(
 
 
 def _pool(base: tuple[tuple[Any, ...], ...], position: int, rng: random.Random, few: float) -> list[Any]:
-    """The values to draw from, NULL among them where there were some; few different ones where asked."""
+    """The values to draw from: those of the column, between floats also others, or few different ones where asked."""
     held = [row[position] for row in base]
+    floats = [value for value in held if isinstance(value, float)]
+    if floats:
+        held += [round((rng.choice(floats) + rng.choice(floats)) / 2, 2) for _ in range(len(held) // 3)]
     if few and isinstance(held[0], int | float):
         return rng.sample(held, min(5, len(held)))
     return held
