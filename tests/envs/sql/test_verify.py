@@ -4,8 +4,9 @@ import sqlite3
 
 import pytest
 
+from tests.play import make
 from tir_gym.core.task import GeneratedTasks, Gold, Task
-from tir_gym.core.verify import Answer, Evidence, Score
+from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.asking import quote
 from tir_gym.envs.sql.databases import database_of
 from tir_gym.envs.sql.engine import engine
@@ -96,9 +97,8 @@ def test_one_of_several_golds_must_agree_everywhere():
 
 
 def test_a_result_too_large_is_wrong():
-    assert judged("SELECT 1 FROM purchase a, purchase b", "SELECT 1 FROM customer") == Score(
-        0.0, reason="too large a result"
-    )
+    found = judged("SELECT 1 FROM purchase a, purchase b", "SELECT 1 FROM customer")
+    assert (found.value, found.valid, found.reason) == (0.0, True, "too large a result")
 
 
 @pytest.mark.parametrize(
@@ -195,3 +195,21 @@ FEW = "SELECT category, name FROM product ORDER BY category DESC LIMIT 5"
 def test_where_the_order_leaves_rows_equal_any_order_of_these_is_right(answer, gold, right):
     assert judged(answer, gold).value == right
     assert judged(answer, gold, "exec").value == right
+
+
+def test_how_the_policy_worked_is_evidence_beside_the_verdict():
+    def habits(*calls, answer="SELECT 1;"):
+        env.reset(seed=0)
+        for name, arguments in calls:
+            env.call(name, arguments)
+        env.step(f"<answer>{answer}</answer>")
+        return tuple(dict(env.episode.score.evidence).values())
+
+    env = make("tir/SQL-v0")
+    look, good, bad = ("list_tables", {}), ("query", {"sql": "SELECT  1"}), ("query", {"sql": "SELEC 1"})
+    assert habits(look, good) == (True, True, True)
+    assert habits(good, look) == (False, True, True)
+    assert habits(look, bad, bad) == (True, False, False)
+    assert habits(look, bad, good, answer="SELECT 2") == (True, False, True)
+    assert habits() == (False, False, True)
+    env.close()

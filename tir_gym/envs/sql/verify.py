@@ -3,6 +3,7 @@
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from tir_gym.core.task import Gold
@@ -49,7 +50,10 @@ class SqlVerifier(Verifier):
         engine().release()
 
     def score(self, evidence: Evidence, gold: Gold) -> Score:
-        """The verdict on the answer alone."""
+        """The verdict on the answer alone; beside it, as evidence, how the policy worked (`checklist`)."""
+        return replace(self._score(evidence, gold), evidence=checklist(evidence))
+
+    def _score(self, evidence: Evidence, gold: Gold) -> Score:
         if evidence.answer is None:
             return Score(0.0, reason="no answer")
         accepted = [gold.answer] if isinstance(gold.answer, str) else list(gold.answer)
@@ -133,6 +137,32 @@ class SqlVerifier(Verifier):
             if len(table.rows) == len(table.columns) == 1 and _is_value(answer, table.rows[0][0]):
                 return Score(1.0, reason="the value")
         return Score(0.0, reason="another value")
+
+
+def checklist(evidence: Evidence) -> dict[str, bool]:
+    """Good habits, from the call log: metrics, no reward.
+
+    Whether the policy looked at tables before its first query, ran its final query with success before it gave it, and
+    never sent a statement again that had failed.
+    """
+    looks, queries = [], []
+    for call in evidence.calls:
+        if call.tool in ("list_tables", "describe_table"):
+            looks.append(call.index)
+        elif call.tool in ("query", "explain"):
+            queries.append(call)
+    failed = [call.key for call in queries if call.error]
+    final = _plain(statement(evidence.answer.text)) if evidence.answer else ""
+    ran = [_plain(str(call.arguments.get("sql", ""))) for call in queries if call.tool == "query" and not call.error]
+    return {
+        "looked_before_querying": bool(looks) and (not queries or looks[0] < queries[0].index),
+        "ran_the_final_query": final in ran,
+        "repeated_no_failure": len(set(failed)) == len(failed),
+    }
+
+
+def _plain(sql: str) -> str:
+    return " ".join(sql.rstrip("; \n").split())
 
 
 def statement(answer: str) -> str:
