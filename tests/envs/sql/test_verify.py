@@ -213,3 +213,15 @@ def test_how_the_policy_worked_is_evidence_beside_the_verdict():
     assert habits(look, bad, good, answer="SELECT 2") == (True, False, True)
     assert habits() == (False, False, True)
     env.close()
+
+
+def test_questions_for_a_value_have_one_and_say_so():
+    env = make("tir/SQL-v0", mode="value")
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        assert observation.endswith("Answer with the value itself, not with a query.")
+        task = env.episode.task
+        value = engine().one(database_of(task.data["database"]), task.gold.answer).rows[0][0]
+        *_, reward, _, _, _ = env.step(f"<answer>{value}</answer>")
+        assert reward == 1.0
+    env.close()

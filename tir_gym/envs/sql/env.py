@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tir_gym.core.domain import Domain
-from tir_gym.core.task import Task, TaskSet
+from tir_gym.core.task import Filtered, Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
 from tir_gym.envs.sql.databases import database_of
 from tir_gym.envs.sql.engine import NOW, QueryLimits
-from tir_gym.envs.sql.tasks import kinds, make_tasks
+from tir_gym.envs.sql.tasks import has_one_value, kinds, make_tasks
 from tir_gym.envs.sql.tools import Desk, SqlToolkit
 from tir_gym.envs.sql.twins import TWINS
 from tir_gym.envs.sql.verify import Mode, SqlVerifier
@@ -41,8 +41,15 @@ class Sql(Domain):
     query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
-        """Generated questions, or the file of a known benchmark ("defog:PATH")."""
-        return make_tasks(source, split, difficulty)
+        """Generated questions, or the file of a known benchmark ("defog:PATH"); for values, those that have one."""
+        made = make_tasks(source, split, difficulty)
+        return Filtered(made, has_one_value) if self.mode == "value" and source is None else made
+
+    def briefing(self, actor: str, task: Task) -> str:
+        """The question; where a value is asked for, with word of it."""
+        return (
+            f"{task.prompt}\nAnswer with the value itself, not with a query." if self.mode == "value" else task.prompt
+        )
 
     def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """The tools, over the task's database."""

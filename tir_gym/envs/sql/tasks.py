@@ -6,7 +6,7 @@ import random
 import sqlite3
 from typing import Any
 
-from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet
+from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
 from tir_gym.envs.sql import templates  # noqa: F401  lists the templates
 from tir_gym.envs.sql.asking import TEMPLATES, Ask, Listed, NoFit, Question, opened
 from tir_gym.envs.sql.databases import Generated
@@ -83,6 +83,12 @@ def results(sql: str, database: Generated) -> list[tuple[Any, ...]] | None:
         raise
     finally:
         connection.set_progress_handler(None, 0)
+
+
+def has_one_value(task: Task) -> bool:
+    """Whether a generated question has a single value for an answer."""
+    found = results(task.gold.answer, Generated(**task.data["database"]))
+    return found is not None and len(found) == len(found[0]) == 1
 
 
 def _draft(question: Question, ask: Ask, listed: Listed) -> Draft:

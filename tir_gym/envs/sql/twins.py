@@ -12,6 +12,7 @@ at the data may take it that they do, though the schema does not say it.
 """
 
 import datetime
+import functools
 import random
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -83,7 +84,9 @@ class Twin:
 
     def content(self) -> bytes:
         """Its bytes; made anew at every call."""
-        return _build(_tables(self.base), derive("sql twin", self.base.key, self.number), self.number, self.gold)
+        return _build(
+            _tables(self.base, self.base.key), derive("sql twin", self.base.key, self.number), self.number, self.gold
+        )
 
 
 def twins(base: Database, gold: str, count: int = TWINS) -> list[Twin]:
@@ -91,20 +94,14 @@ def twins(base: Database, gold: str, count: int = TWINS) -> list[Twin]:
     return [Twin(base, number, gold) for number in range(count)]
 
 
-_read: dict[str, dict[str, _Table]] = {}
-
-
-def _tables(base: Database) -> dict[str, _Table]:
-    """The tables of a database with a sample of their rows, parents before children; the last few are kept."""
-    if base.key not in _read:
-        while len(_read) > 15:
-            _read.pop(next(iter(_read)), None)
-        connection = connect(base)
-        try:
-            _read[base.key] = _sampled(connection)
-        finally:
-            connection.close()
-    return _read[base.key]
+@functools.lru_cache(16)
+def _tables(base: Database, key: str) -> dict[str, _Table]:
+    """The tables of the database with that key, each with a sample of its rows, parents before children."""
+    connection = connect(base)
+    try:
+        return _sampled(connection)
+    finally:
+        connection.close()
 
 
 def _sampled(connection: sqlite3.Connection) -> dict[str, _Table]:
