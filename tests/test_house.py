@@ -72,5 +72,5 @@ GOLDEN = {
     "tir/MathCode-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
     "tir/MathCodeStateless-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
     "tir/OpaqueKnapsack-v0": "4c12e93fc37d481cb8405d9651cb036d85d27e9aa203fc016091ca4651c16f0d",
-    "tir/SQL-v0": "89cab958beea73f91c74a0031f2fb476c7770ea53f4c90b9e174b4749bdc15ca",
+    "tir/SQL-v0": "745b33d971dae88a9bc3fca2f4d18c12f902aa996e430439f32a5687ffd226d1",
 }

@@ -55,6 +55,8 @@ def worth_asking(question: Question, database: Generated) -> bool:
     gold = results(question.sql, database)
     if gold is None or not 1 <= len(gold) <= MOST_ROWS or len(question.returns) != len(gold[0]):
         return False
+    if question.order and len(gold) < 3:  # else hardly anything would be ordered, on twins least of all
+        return False
     if all(cell in (None, 0) for row in gold for cell in row):
         return False
     ordered = is_ordered(question.sql)
