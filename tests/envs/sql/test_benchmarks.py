@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from tests.envs.sql.mutation import OPERATORS
+from tests.play import make, play_oracle
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.benchmarks import load, wikisql_query
@@ -146,3 +147,11 @@ def test_a_benchmark_is_found_again_by_id(files):
         tasks.find("bird/8")
     with pytest.raises(IndexError):
         tasks.task(0, 1)
+
+
+def test_the_oracle_solves_defog(shared_data):
+    env = make("tir/SQL-v0", tasks=f"defog:{shared_data / 'defog'}", split="all")
+    for seed in range(12):
+        play_oracle(env, seed)
+        assert env.rewards[1] == 1.0
+    env.close()

@@ -10,10 +10,10 @@ _RETURNED = re.compile(r"\((?:first )?\d+ (?:of .*)?rows?\b")
 
 
 def follow(plan: dict[str, Any]) -> Generator[Action, str, None]:
-    """List the tables, describe those of the query, run it, and answer with it once its result is seen."""
+    """List the tables, describe one of the query's, run it, and answer with it once its result is seen."""
     yield Action(thought="What is there?", calls=(ToolCall("list_tables", {}),))
-    looks = tuple(ToolCall("describe_table", {"table": table}) for table in plan["tables"][:1])
-    yield Action(thought="What is in it?", calls=looks)
+    for table in plan["tables"][:1]:
+        yield Action(thought="What is in it?", calls=(ToolCall("describe_table", {"table": table}),))
     seen = yield Action(thought="Does this query do it?", calls=(ToolCall("query", {"sql": plan["sql"]}),))
     if _RETURNED.search(seen):
         yield Action(thought="It does.", answer=plan["sql"])
