@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 SHARDS = 3
 """Processes that share the tests; most of a soak is waiting for sandboxes."""
+WHOLE = ["-m", "soak or hypothesis", "--hypothesis-profile=soak"]
+"""What is left out of `make test`, and its property tests with more examples."""
 
 
 class Count:
@@ -42,7 +44,7 @@ def git(*arguments: str) -> str:
 def run_shard(shard: int) -> None:
     """Run one shard and print what its tests came to as the last line."""
     count = Count(shard)
-    status = int(pytest.main(["-m", "soak", "-q", str(ROOT / "tests")], plugins=[count]))
+    status = int(pytest.main([*WHOLE, "-q", str(ROOT / "tests")], plugins=[count]))
     tests = {name: [outcome, count.seconds[name]] for name, outcome in count.outcomes.items()}
     print("\n" + json.dumps({"status": status, "tests": tests}))
 

@@ -1,6 +1,7 @@
 """Every registered id is a Gymnasium environment without a caveat."""
 
 import copy
+import json
 import pickle
 import random
 import subprocess
@@ -73,23 +74,33 @@ def test_same_seed_and_actions_give_the_same_bytes(env_id):
     env.close()
 
 
-def test_same_bytes_in_another_process(env_id):
+REPLAY = """
+import json, sys
+from tests.play import *
+for env_id, texts in json.load(sys.stdin).items():
     env = make(env_id)
-    texts = play_oracle(env, 4)
-    here = as_bytes(replay(env, 4, texts))
+    print(as_bytes(replay(env, 4, texts)).decode())
     env.close()
-    program = (
-        "import sys, json; import tests.toys\n"
-        "from tests.play import *\n"
-        f"env = make({env_id!r}); texts = json.load(sys.stdin)\n"
-        "sys.stdout.buffer.write(as_bytes(replay(env, 4, texts))); env.close()"
-    )
-    import json
+"""
 
-    there = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(texts).encode(), capture_output=True, check=True
-    )
-    assert there.stdout == here
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """What the oracle's texts bring here and in another process, for every id."""
+    texts, here = {}, {}
+    for env_id in ALL_IDS:
+        env = make(env_id)
+        texts[env_id] = play_oracle(env, 4)
+        here[env_id] = as_bytes(replay(env, 4, texts[env_id]))
+        env.close()
+    asked = json.dumps(texts).encode()
+    there = subprocess.run([sys.executable, "-c", REPLAY], input=asked, capture_output=True, check=True).stdout
+    return here, dict(zip(ALL_IDS, there.splitlines(), strict=True))
+
+
+def test_same_bytes_in_another_process(env_id, elsewhere):
+    here, there = elsewhere
+    assert there[env_id] == here[env_id]
 
 
 def test_global_random_state_is_left_alone(env_id):

@@ -20,6 +20,7 @@ from tir_gym.rollout.policies import NEGATIVE_CONTROLS, POLICIES
 PAIRS = [(env_id, name) for env_id in ALL_IDS for name, reason in compatibility(env_id).items() if not reason]
 MISFITS = [(env_id, name, reason) for env_id in ALL_IDS for name, reason in compatibility(env_id).items() if reason]
 every_pair = pytest.mark.parametrize(("env_id", "protocol"), PAIRS)
+EPISODES = [2, pytest.param(20, marks=pytest.mark.soak)]
 
 
 def test_every_protocol_fits_some_environment():
@@ -44,13 +45,14 @@ def test_it_is_a_gymnasium_environment(env_id, protocol):
 
 @every_pair
 @pytest.mark.parametrize("mode", ["strict", "paper"])
-def test_the_oracle_solves_tasks_in_every_mode(env_id, protocol, mode):
+@pytest.mark.parametrize("episodes", EPISODES)
+def test_the_oracle_solves_tasks_in_every_mode(env_id, protocol, mode, episodes):
     if mode == "paper" and (
         not getattr(PROTOCOLS[protocol], "source", "") or misfit(domain_of(env_id), find_protocol(protocol, "paper"))
     ):
         mode = "lenient"
     env = make(env_id, protocol=protocol, protocol_mode=mode, max_turns=40)
-    for seed in range(10):
+    for seed in range(episodes):
         play_oracle(env, seed)
         assert env.rewards[1] == 1.0
         assert not env.episode.tally.format_errors
@@ -58,11 +60,12 @@ def test_the_oracle_solves_tasks_in_every_mode(env_id, protocol, mode):
 
 
 @every_pair
-def test_negative_controls_earn_nothing(env_id, protocol):
+@pytest.mark.parametrize("episodes", EPISODES)
+def test_negative_controls_earn_nothing(env_id, protocol, episodes):
     env = make(env_id, protocol=protocol, max_turns=2)
     for control in NEGATIVE_CONTROLS:
         scores = []
-        for seed in range(20):
+        for seed in range(episodes):
             play(env, POLICIES[control], seed)
             assert env.episode.outcome.valid, env.episode.failure
             scores.append(env.rewards[1])
@@ -118,7 +121,7 @@ def test_the_system_prompt_can_be_replaced(env_id, protocol):
         env.close()
 
 
-@every_pair
-def test_the_answer_of_a_turn_is_written_and_read_alike(env_id, protocol):
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_answer_of_a_turn_is_written_and_read_alike(protocol):
     p = PROTOCOLS[protocol]
     assert p.parse(p.format(Action(answer="42"))).answer == "42"

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.workshop import (
@@ -79,7 +79,6 @@ any_call = st.sampled_from(
 any_result = st.sampled_from(["here", "", {"n": 1}, None, ToolError("not today"), ValueError("oops"), object])
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     turns=st.lists(st.lists(any_call, max_size=6), min_size=1, max_size=3),
     results=st.randoms(use_true_random=False),

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.workshop import (
@@ -134,7 +134,6 @@ def digest_of(told, **options):
     return episode.digest
 
 
-@settings(max_examples=200, deadline=None)
 @given(one=histories, other=histories)
 def test_the_digest_is_the_same_for_the_same_history_and_for_no_other(one, other):
     assert (digest_of(one) == digest_of(other)) == (one == other)
@@ -224,7 +223,6 @@ def test_every_stretch_of_a_completion_has_its_role():
     assert episode.answer.confidence == 0.5
 
 
-@settings(max_examples=50, deadline=None)
 @given(tail=st.text(max_size=30), results=st.text(max_size=30))
 def test_a_verifier_sees_neither_the_tail_nor_what_tools_said(tail, results):
     episode = started()

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -141,7 +141,6 @@ actions = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(actions)
 def test_every_action_comes_back_whole(action):
     again = ActionData.model_validate_json(ActionData.of(action).model_dump_json()).action()

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tir_gym.core.action import Part
@@ -25,13 +25,11 @@ def test_known_values():
     assert episode_seed(2**62, 3, 1) == 1_281_947_412_696_346_684
 
 
-@settings(deadline=None)
 @given(one=parts, other=parts)
 def test_seeds_differ_wherever_a_part_does(one, other):
     assert (derive(*one) == derive(*other)) == (one == other)
 
 
-@settings(deadline=None)
 @given(parts)
 def test_seeds_have_63_bits_and_leave_global_random_state_alone(given_parts):
     before = random.getstate(), np.random.get_state()[1].tolist()

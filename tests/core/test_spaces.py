@@ -7,14 +7,13 @@ import pytest
 from gymnasium import spaces
 from gymnasium.error import CustomSpaceError
 from gymnasium.vector.utils import batch_space, create_shared_memory
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tir_gym.core.action import Completion
 from tir_gym.core.spaces import Unicode
 
 
-@settings(deadline=None)
 @given(text=st.text(st.characters(), max_size=30), limit=st.integers(1, 30))
 def test_any_text_up_to_the_length_belongs_to_it(text, limit):
     assert Unicode(limit).contains(text) == (len(text) <= limit)

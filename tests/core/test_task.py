@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tir_gym.core.task import (
@@ -75,7 +75,6 @@ def test_split_shares_add_up():
     assert sum(SPLITS.values()) == 100
 
 
-@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_a_content_is_the_same_in_any_case_and_spacing(prompt):
     again = f"  {prompt.upper().lower()}\n\t"
@@ -109,7 +108,6 @@ def test_the_public_part_of_a_task_has_no_gold():
 
 
 # --- generated tasks --------------------------------------------------------------------------------------------------
-@settings(deadline=None, max_examples=50)
 @given(seed=seeds, index=indices, split=st.sampled_from(list(SPLITS)), difficulty=st.sampled_from([None, 1, 10]))
 def test_a_generated_task_depends_on_seed_and_index_alone(seed, index, split, difficulty):
     tasks = GeneratedTasks("sums", sums, split=split, difficulty=difficulty)
@@ -365,7 +363,6 @@ def test_a_mixture_draws_from_its_parts_by_weight(mixture):
     assert mixture.name == "sums+nested"
 
 
-@settings(deadline=None, max_examples=30, suppress_health_check=[])
 @given(seed=seeds, index=indices)
 def test_a_mixture_is_pure_and_finds_its_tasks(seed, index):
     mixture = Mixture([GeneratedTasks("sums", sums), GeneratedTasks("more", sums, split="test")])
@@ -394,7 +391,6 @@ def test_a_filtered_finite_set_is_finite(nested):
         even.find("nested/5")
 
 
-@settings(deadline=None, max_examples=30)
 @given(seed=seeds, index=indices)
 def test_a_filtered_infinite_set_draws_until_a_task_passes(seed, index):
     even = Filtered(GeneratedTasks("sums", sums), is_even)

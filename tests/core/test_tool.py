@@ -7,7 +7,7 @@ import pickle
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -214,7 +214,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(arguments=st.dictionaries(st.sampled_from(["amount", "note", "other"]), json_values))
 def test_arguments_are_taken_as_they_are_or_refused(arguments):
     tool = Shop().find("order")
@@ -352,7 +351,6 @@ def test_control_tools_say_how_the_episode_ends(shop):
     assert Finish("tired").reason == "tired"
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=300), limit=st.integers(1, 200))
 def test_long_text_keeps_head_and_tail_and_states_what_is_missing(text, limit):
     short = cut(text, limit)

@@ -82,7 +82,7 @@ def tool(asked: list[object]) -> Callable[[HostCall], object]:
     return answer
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(programs=PROGRAMS, data=st.data())
 def test_the_state_is_as_without_eviction(server: ForkServer, programs: list[str], data: st.DataObject) -> None:
     tools = [Tool("tool", ("n",))]

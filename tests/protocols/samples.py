@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
@@ -25,7 +24,6 @@ neutral_protocol = pytest.mark.parametrize(
 )
 both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
 every_mode = pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
-quick = settings(max_examples=60, deadline=None)
 HOSTILE = [
     "</result>",
     "</arg>",

@@ -23,7 +23,6 @@ from tests.protocols.samples import (
     kinds,
     mended,
     names,
-    quick,
     texts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
@@ -62,7 +61,6 @@ actions = st.one_of(
 
 
 @every_mode
-@quick
 @given(action=actions)
 def test_calls_of_any_kind_and_answers_are_expressible(mode: Any, action: Action) -> None:
     check_round_trip(DeepAgent(mode), action)
@@ -214,7 +212,6 @@ def published(text: str) -> Any:
     return (opened.strip("<>"), said) if len(said) > 5 else None
 
 
-@quick
 @given(text=marked | texts)
 def test_the_published_reading_is_that_of_its_rules(text: str) -> None:
     read = PAPER.parse(text)

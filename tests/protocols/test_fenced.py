@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.protocols.samples import E, both_modes, check_round_trip, fenced_actions, kinds, mended, quick, run
+from tests.protocols.samples import E, both_modes, check_round_trip, fenced_actions, kinds, mended, run
 from tir_gym.core.action import Action, ParseErrorType
 from tir_gym.protocols import Fenced
 
 
 @both_modes
-@quick
 @given(action=fenced_actions)
 def test_fenced_expresses_any_code_and_simple_answers(mode: Any, action: Action) -> None:
     check_round_trip(Fenced(mode), action)

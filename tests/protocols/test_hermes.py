@@ -25,7 +25,6 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
-    quick,
     run,
     several,
     texts,
@@ -46,13 +45,11 @@ actions = st.one_of(
 
 
 @both_modes
-@quick
 @given(action=actions)
 def test_every_call_and_every_answer_is_expressible(mode: Any, action: Action) -> None:
     check_round_trip(Hermes(mode), action)
 
 
-@quick
 @given(action=st.builds(Action, calls=several))
 def test_every_call_is_expressible_as_published(action: Action) -> None:
     check_round_trip(Hermes("paper"), action)
@@ -228,7 +225,6 @@ PIECES = [
 ]
 
 
-@quick
 @given(text=st.lists(st.sampled_from(PIECES) | st.sampled_from(HOSTILE), max_size=10).map("".join))
 def test_paper_agrees_with_verl_on_any_text(text: str) -> None:
     content, found = verl(text)

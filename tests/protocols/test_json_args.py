@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.protocols.samples import E, json_values, kinds, native, quick, texts
+from tests.protocols.samples import E, json_values, kinds, native, texts
 from tir_gym.protocols import OpenAI, Xml
 from tir_gym.protocols.json_args import MAX_DEPTH, BadJson, decode, decode_members, encode
 
@@ -57,7 +57,6 @@ def test_json_depth_does_not_depend_on_the_stack() -> None:
         sys.setrecursionlimit(limit)
 
 
-@quick
 @given(st.dictionaries(texts, json_values, max_size=4))
 def test_members_are_those_of_the_object(value: dict[str, Any]) -> None:
     for text in (encode(value), json.dumps(value, indent=1)):
@@ -71,7 +70,6 @@ def test_members_are_those_of_the_object(value: dict[str, Any]) -> None:
             assert decode("{" + text[member.start : member.end] + "}") == {key: member.value}
 
 
-@quick
 @given(texts)
 def test_members_agree_with_decode_on_any_text(text: str) -> None:
     for whole in (text, "{" + text, '{"a":' + text, '{"a":1' + text, '{"a":1}' + text):

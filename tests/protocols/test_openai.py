@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.protocols.samples import ONE, E, both_modes, check_round_trip, kinds, native, openai_actions, quick
+from tests.protocols.samples import ONE, E, both_modes, check_round_trip, kinds, native, openai_actions
 from tir_gym.core.action import Action, Part, ToolCall
 from tir_gym.protocols import OpenAI
 
 
 @both_modes
-@quick
 @given(action=openai_actions)
 def test_openai_expresses_calls_answers_and_messages(mode: Any, action: Action) -> None:
     check_round_trip(OpenAI(mode), action)

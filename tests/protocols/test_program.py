@@ -16,7 +16,6 @@ from tests.protocols.samples import (
     kinds,
     mended,
     plain,
-    quick,
     run,
     texts,
 )
@@ -27,7 +26,6 @@ from tir_gym.protocols import PROTOCOLS, Program
 P = Program()
 
 
-@quick
 @given(
     action=st.one_of(
         st.builds(Action, thought=plain, calls=code_calls),

@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.samples import (
@@ -20,7 +20,6 @@ from tests.protocols.samples import (
     json_values,
     kinds,
     native,
-    quick,
     run,
     some_calls,
     texts,
@@ -50,7 +49,6 @@ def test_instances_are_values(p: Protocol) -> None:
 
 
 @every_protocol
-@quick
 @given(action=any_actions)
 def test_what_can_be_expressed_reads_back_and_the_rest_names_a_field(p: Protocol, action: Action) -> None:
     if p.can_express(action):
@@ -64,7 +62,6 @@ def test_what_can_be_expressed_reads_back_and_the_rest_names_a_field(p: Protocol
 
 
 @every_protocol
-@quick
 @given(text=texts)
 def test_a_reading_can_be_written_again(p: Protocol, text: str) -> None:
     action = p.parse(text)
@@ -106,14 +103,12 @@ def test_not_expressible_names_the_field(p: Protocol, action: Action, named: str
 
 
 @every_protocol
-@settings(max_examples=150, deadline=None)
 @given(text=texts | st.text(st.characters(), max_size=60), cut=st.booleans(), peer=st.booleans())
 def test_any_text_is_read_and_its_spans_are_well_formed(p: Protocol, text: str, cut: bool, peer: bool) -> None:
     check_well_formed(p.parse(text, cut=cut, peer=peer), text)
 
 
 @every_protocol
-@quick
 @given(
     message=json_values
     | st.dictionaries(

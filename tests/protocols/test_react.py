@@ -24,7 +24,6 @@ from tests.protocols.samples import (
     every_mode,
     json_values,
     names,
-    quick,
     texts,
 )
 from tir_gym.core.action import Action, ParseErrorType, Part, ToolCall
@@ -59,13 +58,11 @@ steps = st.one_of(
 
 
 @both_modes
-@quick
 @given(action=actions)
 def test_every_kind_of_action_is_expressible(mode: Any, action: Action) -> None:
     check_round_trip(ReAct(mode), action)
 
 
-@quick
 @given(action=steps)
 def test_every_step_is_expressible_as_published(action: Action) -> None:
     check_round_trip(ReAct("paper"), action)
@@ -241,7 +238,6 @@ verbs = st.sampled_from(["search[", "Search[", "lookup[", "Finish[", "think[", "
 whole_steps = st.tuples(pieces, st.just("\nAction 3: "), verbs, pieces, st.sampled_from(["]", "]", "] ", "]."]))
 
 
-@quick
 @given(text=pieces | whole_steps.map("".join))
 def test_paper_agrees_with_the_notebook_on_any_text(text: str) -> None:
     read = ReAct("paper").parse(text)

@@ -23,7 +23,6 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
-    quick,
     search,
     texts,
 )
@@ -59,13 +58,11 @@ tag_actions = st.one_of(
 
 
 @both_modes
-@quick
 @given(action=tag_actions)
 def test_whatever_does_not_close_its_own_tag_is_expressible(mode: Any, action: Action) -> None:
     check_round_trip(SearchR1(mode), action)
 
 
-@quick
 @given(
     thought=st.text("abc <>/.\n", max_size=20).filter(lambda s: "think>" not in s),
     said=st.text("abc <>/.", max_size=20).map(str.strip),
@@ -245,7 +242,6 @@ def published(text: str) -> tuple[str, str] | None:
     return (found[1], found[2].strip()) if found else None
 
 
-@quick
 @given(text=tagged | texts)
 def test_the_published_reading_is_that_of_its_pattern(text: str) -> None:
     read = PAPER.parse(text)

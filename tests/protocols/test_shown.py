@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.protocols.samples import HOSTILE, SEARCH, Spec, every_protocol, native, neutral_protocol, texts
@@ -14,7 +14,6 @@ from tir_gym.protocols.json_args import encode
 
 
 @neutral_protocol
-@settings(max_examples=60, deadline=None)
 @given(text=texts, name=texts, error=st.sampled_from(["", "timeout"]))
 def test_results_and_feedback_are_never_actions(p: Protocol, text: str, name: str, error: str) -> None:
     results = [ShownResult(ToolCall(name, id=text), text, error), ShownResult(ToolCall("f"), "ok")]

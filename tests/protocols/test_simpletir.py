@@ -15,7 +15,6 @@ from tests.protocols.samples import (
     check_round_trip,
     check_well_formed,
     kinds,
-    quick,
     run,
     texts,
 )
@@ -33,7 +32,6 @@ plain = st.text("abc 012.é", max_size=12)
 codes = st.lists(st.sampled_from(["a", " = ", "\n", "`", "```", "'"]), max_size=8).map(lambda s: "".join(s).strip())
 
 
-@quick
 @given(thought=plain, code=codes.filter(lambda s: "\n```" not in s and not s.startswith("```")))
 def test_paper_mode_writes_what_it_reads(thought: str, code: str) -> None:
     check_round_trip(PAPER, Action(thought, run(code)))
@@ -93,7 +91,6 @@ def test_an_unclosed_box_ends_the_episode_without_an_answer() -> None:
         assert kinds(read) == [E.UNCLOSED_TAG]
 
 
-@quick
 @given(text=fenced | texts.filter(lambda s: "\\boxed{" not in s))
 def test_the_published_code_is_that_of_its_pattern(text: str) -> None:
     read = PAPER.parse(text)

@@ -21,7 +21,6 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
-    quick,
     run,
     search,
     texts,
@@ -64,13 +63,11 @@ tag_actions = st.one_of(
 
 
 @both_modes
-@quick
 @given(action=tag_actions)
 def test_whatever_does_not_close_its_own_tag_is_expressible(mode: Any, action: Action) -> None:
     check_round_trip(ToolStar(mode), action)
 
 
-@quick
 @given(thought=plain, said=st.text("abc <>/.{}", max_size=20).map(str.strip), answer=plain)
 def test_paper_mode_writes_what_it_reads(thought: str, said: str, answer: str) -> None:
     check_round_trip(PAPER, Action(thought, search(said)))
@@ -205,7 +202,6 @@ def published_box(said: str) -> str | None:
     return None
 
 
-@quick
 @given(text=tagged | boxed | texts)
 def test_the_published_reading_is_that_of_its_rules(text: str) -> None:
     read = PAPER.parse(text)

@@ -27,7 +27,6 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
-    quick,
     several,
     texts,
     thoughts,
@@ -52,13 +51,11 @@ def block(*lines: str) -> str:
 
 
 @both_modes
-@quick
 @given(action=actions)
 def test_every_kind_of_action_is_expressible(mode: Any, action: Action) -> None:
     check_round_trip(ToolRL(mode), action)
 
 
-@quick
 @given(action=st.builds(Action, calls=several))
 def test_every_call_is_expressible_as_published(action: Action) -> None:
     check_round_trip(ToolRL("paper"), action)
@@ -249,7 +246,6 @@ PIECES = [
 ]
 
 
-@quick
 @given(text=st.lists(st.sampled_from(PIECES) | st.sampled_from(HOSTILE), max_size=12).map("".join))
 def test_paper_agrees_with_the_reward_function_on_any_text(text: str) -> None:
     found = rlla(text)

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from tests.protocols.samples import CALL, ONE, E, both_modes, check_round_trip, kinds, mended, quick, xml_actions
+from tests.protocols.samples import CALL, ONE, E, both_modes, check_round_trip, kinds, mended, xml_actions
 from tir_gym.core.action import Action, ParseErrorType, ToolCall
 from tir_gym.protocols import Xml
 
 
 @both_modes
-@quick
 @given(action=xml_actions)
 def test_xml_expresses_every_kind_of_action(mode: Any, action: Action) -> None:
     check_round_trip(Xml(mode), action)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tir_gym.rollout import advantages as adv
@@ -14,7 +14,6 @@ groups = st.lists(st.integers(-8, 8).map(lambda n: n / 8), min_size=2, max_size=
 rollouts = st.lists(st.lists(st.integers(0, 4).map(float), min_size=1, max_size=4), min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(groups)
 def test_relative_advantages_sum_to_zero_and_do_not_care_for_a_common_gift(rewards):
     for function in (adv.group_relative, adv.leave_one_out, lambda r: adv.group_relative(r, normalise=False)):
@@ -23,7 +22,6 @@ def test_relative_advantages_sum_to_zero_and_do_not_care_for_a_common_gift(rewar
         assert function(np.array(rewards) + 3) == pytest.approx(values, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=10), st.randoms())
 def test_permuting_a_batch_permutes_its_advantages(batch, rng):
     order = list(range(len(batch)))
@@ -51,7 +49,6 @@ def test_discounted_returns():
     assert returns.tolist() == [1.5, 1.0, 2.0]
 
 
-@settings(deadline=None)
 @given(rollouts)
 def test_the_baseline_of_a_turn_is_that_of_the_others(turns):
     found = adv.turn_baseline(turns)

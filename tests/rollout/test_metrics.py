@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.play import make
@@ -96,7 +96,6 @@ def test_undefined_k_is_refused():
         metrics.pass_hat_k(2, 1, 3)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=30), st.randoms())
 def test_an_interval_holds_the_mean_of_clusters_and_ignores_order(pairs, rng):
     def interval(those):
@@ -120,7 +119,6 @@ def test_rollouts_of_a_task_are_no_independent_evidence():
 
 
 # --- calibration and ranking ------------------------------------------------------------------------------------------
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20).map(lambda n: n / 20), st.integers(0, 1)), min_size=1, max_size=20))
 def test_auroc_is_the_share_of_pairs_in_order(pairs):
     c, y = [p[0] for p in pairs], [p[1] for p in pairs]

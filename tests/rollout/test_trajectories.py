@@ -80,7 +80,7 @@ def test_one_writer_at_a_time(tmp_path, records):
     assert len(lines(path)) == 2
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_line_cut_anywhere_is_written_anew(tmp_path, records, data):
     path = tmp_path / "a.jsonl"
@@ -201,7 +201,7 @@ written = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(written, min_size=1, max_size=3))
 def test_whatever_a_policy_writes_can_be_kept_read_and_replayed(tmp_path, texts):
     env = ToolEnv(make_setting(), None)
@@ -250,16 +250,17 @@ def test_the_gold_policy_solves_the_tasks_of_a_file_and_shuffled_gold_none(tmp_p
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("chance", [1, 2])
-@pytest.mark.parametrize("env_id", [TOY, "tir/MathCode-v0"])
+@pytest.mark.parametrize(("env_id", "chance"), [(TOY, 1), ("tir/MathCode-v0", 2)])
 def test_a_rollout_killed_at_random_moments_loses_and_doubles_nothing(tmp_path, env_id, chance):
     check_kills(tmp_path, env_id, chance)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("chance", range(3, 28))
-def test_25_more_killed_rollouts_lose_and_double_nothing(tmp_path, chance):
-    check_kills(tmp_path, "tir/MathCode-v0", chance)
+@pytest.mark.parametrize(
+    ("env_id", "chance"), [(TOY, 2), *(("tir/MathCode-v0", chance) for chance in (1, *range(3, 28)))]
+)
+def test_27_more_killed_rollouts_lose_and_double_nothing(tmp_path, env_id, chance):
+    check_kills(tmp_path, env_id, chance)
 
 
 def check_kills(tmp_path, env_id, chance):

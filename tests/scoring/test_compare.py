@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.processes import descendants, wait_until_gone
@@ -450,7 +450,6 @@ PIECES = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
 @given(PIECES, PIECES)
 def test_comparison_is_symmetric_and_reflexive(left: str, right: str) -> None:
     one, two = compare(left, right), compare(right, left)

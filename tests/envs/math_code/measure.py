@@ -35,17 +35,21 @@ def draw(family: Family, level: int, number: int) -> Problem:
 class Run(NamedTuple):
     """A drawn problem, what its program gave, and the program's work."""
 
-    level: int
     problem: Problem
     shown: str
     work: int
 
 
 @functools.cache
-def runs(family: Family) -> list[Run]:
-    """The programs of 100 draws, ten at each level."""
-    problems = ((level, draw(family, level, number)) for level in LEVELS for number in range(RUNS))
-    return [Run(level, problem, *run(problem.program)) for level, problem in problems]
+def runs(family: Family, level: int) -> list[Run]:
+    """The programs of ten draws at a level."""
+    problems = (draw(family, level, number) for number in range(RUNS))
+    return [Run(problem, *run(problem.program)) for problem in problems]
+
+
+def median_work(family: Family, level: int) -> int:
+    """The median work of ten programs."""
+    return statistics.median_low(one.work for one in runs(family, level))
 
 
 @functools.cache
@@ -63,7 +67,7 @@ def figures(family: Family) -> dict[str, Any]:
     answers = Counter(problem.answer for problem in thousand(family))
     return {
         "distinct_prompts": len({normalised(problem.prompt) for problem in thousand(family)}),
-        "work": [statistics.median_low(one.work for one in runs(family) if one.level == level) for level in LEVELS],
+        "work": [median_work(family, level) for level in LEVELS],
         "commonest_answer": answers.most_common(1)[0][1] / 1000,
     }
 

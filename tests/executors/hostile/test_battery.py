@@ -14,14 +14,21 @@ from tests.executors.hostile.programs import FEW, PROGRAMS
 from tests.executors.hostile.world import OTHERS, TIERS, World, attack, judge, worlds
 from tir_gym.core.interfaces import ExecutorUnavailable
 
+CASES = [
+    pytest.param(tier, name, marks=[] if tier == TIERS[0] or name in FEW else pytest.mark.soak)
+    for tier in TIERS
+    for name in PROGRAMS
+]
+"""All of it against the tier that is the default; against the other a few, and the rest in `make soak`."""
 
-@pytest.fixture(scope="module", params=TIERS)
+
+@pytest.fixture(scope="module")
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with worlds(request.param, tmp_path_factory.mktemp("host")) as planted:
         yield planted
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("world", "name"), CASES, indirect=["world"])
 def test_it_stays_inside(world: World, name: str) -> None:
     program = PROGRAMS[name]
     verdict = attack(world, program)
@@ -64,11 +71,10 @@ def strangers_column(tier: str, *more: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("tier", TIERS)
-def test_it_stays_inside_where_the_host_is_a_plain_user(tier: str) -> None:
-    found = strangers_column(tier, "--few")
+def test_it_stays_inside_where_the_host_is_a_plain_user() -> None:
+    found = strangers_column(TIERS[0], "--few")
     assert found.keys() == set(FEW)
-    assert unforeseen(f"unprivileged {tier}", found) == []
+    assert unforeseen(f"unprivileged {TIERS[0]}", found) == []
 
 
 @pytest.mark.soak
