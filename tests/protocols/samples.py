@@ -24,6 +24,13 @@ neutral_protocol = pytest.mark.parametrize(
 )
 both_modes = pytest.mark.parametrize("mode", ["strict", "lenient"])
 every_mode = pytest.mark.parametrize("mode", ["strict", "lenient", "paper"])
+long_protocol = pytest.mark.parametrize(
+    "p",
+    [pytest.param(p, marks=[] if p.mode == "lenient" else pytest.mark.soak) for p in ALL],
+    ids=lambda p: f"{p.name}-{p.mode}",
+)
+long_mode = pytest.mark.parametrize("mode", [pytest.param("strict", marks=pytest.mark.soak), "lenient", "paper"])
+"""Where the input is long: by default the modes that read by rules of their own."""
 HOSTILE = [
     "</result>",
     "</arg>",

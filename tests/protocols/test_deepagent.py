@@ -21,6 +21,7 @@ from tests.protocols.samples import (
     every_mode,
     json_values,
     kinds,
+    long_mode,
     mended,
     names,
     texts,
@@ -279,7 +280,7 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert p.render_tools([], peer=True) != p.render_tools([])
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize("unit", [*PIECES, "\\boxed{a", "<system_message>", "<tool_call></tool_search"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
     check_long(DeepAgent(mode), unit, "<tool_call>...</tool_call>", "<tool_call_result>...\\boxed{}")

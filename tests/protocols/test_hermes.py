@@ -25,6 +25,7 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
+    long_mode,
     run,
     several,
     texts,
@@ -282,7 +283,7 @@ def test_support() -> None:
     assert Hermes().supports([SEARCH, Spec()]) == ""
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize(
     "unit",
     [

@@ -19,6 +19,7 @@ from tests.protocols.samples import (
     every_protocol,
     json_values,
     kinds,
+    long_protocol,
     native,
     run,
     some_calls,
@@ -121,7 +122,7 @@ def test_any_message_is_read(p: Protocol, message: Any) -> None:
     assert not action.void or action.errors
 
 
-@every_protocol
+@long_protocol
 @pytest.mark.parametrize(
     "unit",
     [

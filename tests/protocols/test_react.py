@@ -23,6 +23,7 @@ from tests.protocols.samples import (
     check_well_formed,
     every_mode,
     json_values,
+    long_mode,
     names,
     texts,
 )
@@ -317,7 +318,7 @@ def test_what_is_not_expressible() -> None:
         check_refused(p, action, field)
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize(
     "unit",
     [

@@ -23,6 +23,7 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
+    long_mode,
     search,
     texts,
 )
@@ -297,7 +298,7 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert (p.render_tools([SEARCH], peer=True) != prompt) == (mode == "lenient")
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize("unit", [*PIECES, "<search></answer>", "<answer></think>", "<confidence>", "<think>a<search>"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
     check_long(SearchR1(mode), unit)

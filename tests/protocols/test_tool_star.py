@@ -21,6 +21,7 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
+    long_mode,
     run,
     search,
     texts,
@@ -246,7 +247,7 @@ def test_the_prompt_teaches_by_what_reads_back(mode: Any) -> None:
     assert "<python>" not in p.render_tools([SEARCH])
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize("unit", [*PIECES, "<python></answer>", "<answer>\\boxed{", "<search></python"])
 def test_a_million_characters_are_read(mode: Any, unit: str) -> None:
     check_long(ToolStar(mode), unit, "<answer>...</answer>")

@@ -27,6 +27,7 @@ from tests.protocols.samples import (
     confidences,
     every_mode,
     kinds,
+    long_mode,
     several,
     texts,
     thoughts,
@@ -332,7 +333,7 @@ def test_a_cut_response_is_no_answer() -> None:
         assert kinds(read) == [E.UNCLOSED_TAG]
 
 
-@every_mode
+@long_mode
 @pytest.mark.parametrize(
     "unit", ["<tool_call>", "</tool_call>", "<tool_call></tool_call>", "<response>", "<obs>", "<tool_call>[", F, "{}\n"]
 )
