@@ -3,15 +3,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import tests.toys  # noqa: F401  registers the toy environments
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.executors import ForkServer, shared
 from tir_gym.scoring.symbolic import comparer
 
-settings.register_profile("test", max_examples=40, deadline=None)
-settings.register_profile("soak", max_examples=1_000, deadline=None)
+SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+"""A busy machine makes examples slowly."""
+settings.register_profile("test", max_examples=40, **SHARED)
+settings.register_profile("soak", max_examples=1_000, **SHARED)
 settings.load_profile("test")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.play import ALL_IDS, make, plain, play_oracle, replay
@@ -28,7 +28,6 @@ def environments():
 
 
 @pytest.mark.parametrize("env_id", ALL_IDS)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(any_text, min_size=1, max_size=4))
 def test_any_text_is_a_legal_action(environments, env_id, texts):
     env = environments[env_id]

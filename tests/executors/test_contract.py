@@ -41,7 +41,10 @@ def _unsafe() -> Executor:
         return UnsafeSubprocess(("numpy",))
 
 
-@pytest.fixture(scope="module", params=["fork server", "bwrap", "docker", "podman", "remote", "unsafe"])
+@pytest.fixture(
+    scope="module",
+    params=["fork server", "bwrap", "docker", pytest.param("podman", marks=pytest.mark.soak), "remote", "unsafe"],
+)
 def kind(request: pytest.FixtureRequest) -> Iterator[Kind]:
     match request.param:
         case "fork server":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.executors.conftest import LIMITS, PATIENCE, Tool, all_end, children, descendants, finish, run, until_event
@@ -82,7 +82,7 @@ def tool(asked: list[object]) -> Callable[[HostCall], object]:
     return answer
 
 
-@settings(max_examples=settings.default.max_examples // 2, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=settings.default.max_examples // 2)
 @given(programs=PROGRAMS, data=st.data())
 def test_the_state_is_as_without_eviction(server: ForkServer, programs: list[str], data: st.DataObject) -> None:
     tools = [Tool("tool", ("n",))]

@@ -71,7 +71,7 @@ def bwrap() -> None:
         pytest.skip(f"NO BUBBLEWRAP: {error}")
 
 
-@pytest.fixture(params=["docker_url", "podman_url"], ids=["docker", "podman"])
+@pytest.fixture(params=["docker_url", pytest.param("podman_url", marks=pytest.mark.soak)])
 def engine_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
@@ -136,6 +136,7 @@ def test_containers_of_dead_hosts_are_removed_and_no_others(engine_url: str, cli
 
 
 # --- containers -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("engine_url", ["docker_url", "podman_url"], indirect=True)
 def test_a_container_is_confined_as_configured(engine_url: str, client: Any) -> None:
     with DockerExecutor(IMAGE, (), url=engine_url).leased() as executor:
         session = executor.open(LIMITS, 0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.workshop import SECRET, make_setting
@@ -80,7 +80,6 @@ def test_one_writer_at_a_time(tmp_path, records):
     assert len(lines(path)) == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_line_cut_anywhere_is_written_anew(tmp_path, records, data):
     path = tmp_path / "a.jsonl"
@@ -201,7 +200,6 @@ written = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(written, min_size=1, max_size=3))
 def test_whatever_a_policy_writes_can_be_kept_read_and_replayed(tmp_path, texts):
     env = ToolEnv(make_setting(), None)

@@ -28,7 +28,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield planted
 
 
-@pytest.mark.parametrize(("world", "name"), CASES, indirect=["world"])
+@pytest.mark.parametrize(("world", "name"), CASES, indirect=["world"], scope="module")
 def test_it_stays_inside(world: World, name: str) -> None:
     program = PROGRAMS[name]
     verdict = attack(world, program)
