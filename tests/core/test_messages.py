@@ -44,6 +44,7 @@ def test_the_policys_own_turns_are_assistant_messages_byte_for_byte():
     assert whole_history(episode, "agent")[-1] == {
         "id": "e2",
         "role": "assistant",
+        "source": "policy",
         "content": [{"type": "text", "text": raw}],
     }
 
@@ -102,6 +103,7 @@ def test_with_a_native_protocol_each_result_is_a_tool_message():
         {
             "id": "e3",
             "role": "tool",
+            "source": "tool",
             "tool_call_id": "call_abc",
             "name": "look",
             "content": [{"type": "text", "text": "a saw is here"}],
@@ -109,6 +111,7 @@ def test_with_a_native_protocol_each_result_is_a_tool_message():
         {
             "id": "e4",
             "role": "tool",
+            "source": "tool",
             "tool_call_id": "call_1",
             "name": "put",
             "content": [{"type": "text", "text": "nail holds 3"}],

@@ -8,8 +8,9 @@ from tir_gym.core.episode import Episode, Piece
 from tir_gym.core.transcript import Content, Entry, Source, images_of
 
 Message = dict[str, Any]
-"""{"id", "role", "content": [{"type": "text", "text"} | {"type": "image", "id", "image"}], and for a native tool
-message "tool_call_id" and "name"}. Ids are stable within the episode."""
+"""{"id", "role", "source", "content": [{"type": "text", "text"} | {"type": "image", "id", "image"}], and for a native
+tool message "tool_call_id" and "name"}. Ids are stable within the episode. `source` is the `Source` that wrote it; the
+role does not tell, for a text protocol shows a tool's results as the words of a user."""
 
 ContextView = Callable[[Episode, str], list[Message]]
 """A pure function of an episode and an actor: what that actor is shown of the past."""
@@ -37,13 +38,15 @@ def as_messages(episode: Episode, pieces: Iterable[Piece], actor: str) -> list[M
         else:
             role = "system" if first.source is Source.SYSTEM else "user"
             images = [image for entry in piece.entries for image in _images(entry.content)]
-            messages.append({"id": first.id, "role": role, "content": [_text(piece.text), *images]})
+            content = [_text(piece.text), *images]
+            messages.append({"id": first.id, "role": role, "source": first.source.value, "content": content})
     return messages
 
 
 def _own(entry: Entry, native: bool) -> Message:
     """A completion as the assistant message it is, with native calls where it has them."""
-    message: Message = {"id": entry.id, "role": "assistant", "content": [_text(entry.text)]}
+    source = entry.source.value
+    message: Message = {"id": entry.id, "role": "assistant", "source": source, "content": [_text(entry.text)]}
     if native:
         try:
             said = json.loads(entry.text)
@@ -58,7 +61,12 @@ def _native(piece: Piece) -> list[Message]:
     """Tool results and feedback, whose text is messages already, with ids and images."""
     told: list[Message] = json.loads(piece.text)
     return [
-        {**message, "id": entry.id, "content": [_text(message["content"]), *_images(entry.content)]}
+        {
+            **message,
+            "id": entry.id,
+            "source": entry.source.value,
+            "content": [_text(message["content"]), *_images(entry.content)],
+        }
         for entry, message in zip(piece.entries, told, strict=True)
     ]
 

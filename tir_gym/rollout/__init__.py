@@ -1,5 +1,7 @@
 """Policies, model endpoints, collecting episodes, trajectory files, and what is made of them."""
 
+from tir_gym.rollout.batch import to_csr, to_packed, to_padded
+from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer
 from tir_gym.rollout.collect import EpisodesLeftOut, collect
 from tir_gym.rollout.endpoint import Endpoint, EndpointError, EndpointPolicy
 from tir_gym.rollout.export import export
@@ -14,17 +16,21 @@ from tir_gym.rollout.policies import (
     scripted,
 )
 from tir_gym.rollout.record import episode_key, record_of, setting_of
+from tir_gym.rollout.recorder import TokenRecorder
 from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, rescore, reward
 from tir_gym.rollout.stats import Summary, summarise
+from tir_gym.rollout.tokens import TokenRollout, TokenRow
 from tir_gym.rollout.trajectories import TrajectoryFile, read_records
 
 __all__ = [
     "POLICIES",
+    "ChatCodec",
     "Endpoint",
     "EndpointError",
     "EndpointPolicy",
     "EpisodesLeftOut",
     "GoldPolicy",
+    "HuggingFaceTokenizer",
     "NeedsReplay",
     "Policy",
     "PolicyUnavailable",
@@ -32,6 +38,9 @@ __all__ = [
     "Rescorer",
     "ScriptedPolicy",
     "Summary",
+    "TokenRecorder",
+    "TokenRollout",
+    "TokenRow",
     "TrajectoryFile",
     "collect",
     "episode_key",
@@ -45,4 +54,7 @@ __all__ = [
     "scripted",
     "setting_of",
     "summarise",
+    "to_csr",
+    "to_packed",
+    "to_padded",
 ]

@@ -47,7 +47,7 @@ def _message(message: Message, taught: str) -> dict[str, Any]:
         content = [{"type": "text", "text": text}, *shown]
     elif not text and message.get("tool_calls"):
         content = None
-    return {key: value for key, value in message.items() if key != "id"} | {"content": content}
+    return {key: value for key, value in message.items() if key not in ("id", "source")} | {"content": content}
 
 
 def data_url(pixels: np.ndarray[Any, Any]) -> str:

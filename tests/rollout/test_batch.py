@@ -1,0 +1,182 @@
+"""Rows as arrays: padded, packed and flat hold the same tokens, and say where everything is."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.rollout.test_tokens import IDS, STEPS, filled
+from tir_gym.rollout.batch import packs, padded_buffers, split, to_csr, to_packed, to_padded
+from tir_gym.rollout.tokens import NO_VERSION, Role, TokenRollout
+
+ROWS = st.lists(st.tuples(IDS, STEPS, st.booleans()), min_size=1, max_size=6)
+
+
+def rows_of(drawn):
+    found = []
+    for prompt, steps, valid in drawn:
+        rollout = filled(prompt, steps)
+        rollout.valid = valid
+        found += rollout.rows()
+    return found
+
+
+def some(*lengths):
+    rows = []
+    for length in lengths:
+        rollout = TokenRollout()
+        rollout.append_prompt([1] * (length - 1))
+        rollout.append_sampled([2])
+        rows += rollout.rows()
+    return rows
+
+
+@settings(deadline=None, max_examples=30)
+@given(ROWS, st.sampled_from(["left", "right"]), st.integers(1, 9))
+def test_a_padded_batch_holds_each_row_and_nothing_else(drawn, side, multiple):
+    rows = rows_of(drawn)
+    batch = to_padded(rows, side=side, multiple_of=multiple, pad=99_999)
+    longest = max(map(len, rows))
+    assert batch.ids.shape[1] % multiple == 0
+    assert longest <= batch.ids.shape[1] < longest + multiple
+    for r, row in enumerate(rows):
+        here = batch.attention_mask[r]
+        first = int(here.argmax())
+        assert (first + len(row) == here.size) if side == "left" else first == 0
+        assert batch.ids[r][here].tolist() == row.ids.tolist()
+        assert (batch.ids[r][~here] == 99_999).all()
+        assert batch.position_ids[r][here].tolist() == list(range(len(row)))
+        assert not batch.position_ids[r][~here].any()
+        assert batch.loss_mask[r][here].tolist() == row.loss_mask().tolist()
+        assert not batch.loss_mask[r][~here].any()
+        assert batch.roles[r][here].tolist() == row.roles.tolist()
+        assert batch.logprobs[r][here].tolist() == row.logprobs.tolist()
+        assert batch.versions[r][here].tolist() == row.versions.tolist()
+        assert (batch.versions[r][~here] == NO_VERSION).all()
+        turns = slice(batch.rows.turns.ptr[r], batch.rows.turns.ptr[r + 1])
+        ends = batch.rows.turns.end[turns]
+        assert batch.ids[r][ends].tolist() == [row.ids[end - 1] for end in row.turn_end]
+        assert batch.rows.turns.reward[turns].tolist() == row.turn_reward.tolist()
+    assert batch.waste == pytest.approx(1 - batch.attention_mask.mean())
+    assert batch.rows.valid.tolist() == [row.valid for row in rows]
+
+
+@settings(deadline=None, max_examples=30)
+@given(ROWS, st.integers(0, 40))
+def test_packs_hold_every_row_once_within_the_budget(drawn, spare):
+    rows = rows_of(drawn)
+    budget = max(map(len, rows)) + spare
+    batches = to_packed(rows, budget)
+    assert sorted(i for batch in batches for i in batch.indices.tolist()) == list(range(len(rows)))
+    for batch in batches:
+        assert len(batch.ids) <= budget
+        assert batch.cu_seqlens[-1] == len(batch.ids)
+        for index, start, end in zip(batch.indices, batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True):
+            assert batch.ids[start:end].tolist() == rows[index].ids.tolist()
+            assert batch.loss_mask[start:end].tolist() == rows[index].loss_mask().tolist()
+            assert batch.position_ids[start:end].tolist() == list(range(end - start))
+
+
+@settings(deadline=None, max_examples=30)
+@given(ROWS)
+def test_rows_one_after_another_are_in_their_order(drawn):
+    rows = rows_of(drawn)
+    batch = to_csr(rows)
+    assert batch.ids.tolist() == [i for row in rows for i in row.ids]
+    assert batch.indices.tolist() == list(range(len(rows)))
+    starts = batch.rows.turns.start.tolist()
+    assert batch.ids[starts].tolist() == [row.ids[start] for row in rows for start in row.turn_start]
+
+
+@settings(deadline=None, max_examples=30)
+@given(ROWS)
+def test_an_advantage_lies_on_the_sampled_tokens_of_its_turn(drawn):
+    rows = rows_of(drawn)
+    by_turn = [[float(10 * r + t + 1) for t in range(len(row.turn_start))] for r, row in enumerate(rows)]
+    flat, padded = to_csr(rows, advantages=by_turn), to_padded(rows, advantages=by_turn)
+    assert padded.advantages[padded.attention_mask].tolist() == flat.advantages.tolist()
+    for r, row in enumerate(rows):
+        expected = np.zeros(len(row), np.float32)
+        for value, start, end in zip(by_turn[r], row.turn_start, row.turn_end, strict=True):
+            expected[start:end] = value
+        assert padded.advantages[r, : len(row)].tolist() == expected.tolist()
+    one = np.arange(1, len(rows) + 1, dtype=np.float32)
+    everywhere = to_padded(rows, advantages=one)
+    assert set(everywhere.advantages[0].tolist()) <= {0.0, 1.0}
+    for batch in to_packed(rows, sum(map(len, rows)), advantages=one):
+        assert set(batch.advantages.tolist()) <= {0.0, *one.tolist()}
+
+
+def test_what_forks_share_is_learned_from_once():
+    parent = filled([1], [([2, 3], 0, 0.0, Role.TOOL, [4])], episode="a")
+    child = parent.fork("b")
+    child.append_sampled([5])
+    rows = parent.rows() + child.rows()
+    assert to_padded(rows, once=True).loss_mask.sum() == to_csr(rows, once=True).loss_mask.sum() == 3
+    assert to_padded(rows).loss_mask.sum() == to_csr(rows).loss_mask.sum() == 5
+
+
+@settings(deadline=None, max_examples=30)
+@given(ROWS, ROWS)
+def test_buffers_are_written_over(first, second):
+    before, rows = rows_of(first), rows_of(second)
+    width = max(map(len, before + rows))
+    buffers = padded_buffers(max(len(before), len(rows)), width)
+    to_padded(before, out=buffers, advantages=[1.0] * len(before), pad=7)
+    used, fresh = to_padded(rows, out=buffers), to_padded(rows, length=width)
+    assert np.shares_memory(used.ids, buffers.ids)
+    for name in ("ids", "attention_mask", "position_ids", "roles", "loss_mask", "logprobs", "versions", "advantages"):
+        assert np.array_equal(getattr(used, name), getattr(fresh, name)), name
+
+
+def test_arrays_go_to_other_libraries_without_a_copy():
+    batch = to_padded(some(3, 4))
+    for values in (batch.ids, batch.logprobs, batch.loss_mask, batch.advantages):
+        assert values.flags.c_contiguous
+        assert values.flags.writeable
+        assert np.shares_memory(np.from_dlpack(values), values)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 8))
+def test_ranks_get_as_many_rows_and_nearly_as_many_tokens(lengths, ranks):
+    rows = some(*lengths)
+    if ranks > len(rows):
+        with pytest.raises(ValueError, match="each needs one"):
+            split(rows, ranks)
+        return
+    parts = split(rows, ranks)
+    assert sorted(i for part in parts for i in part) == list(range(len(rows)))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    tokens = [sum(len(rows[i]) for i in part) for part in parts]
+    assert max(tokens) - min(tokens) <= max(lengths)
+
+
+def test_first_fit_decreasing_fills_packs():
+    assert packs(np.array([3, 7, 5, 5]), 10) == [[1, 0], [2, 3]]
+    lengths = np.random.default_rng(0).lognormal(6, 0.7, 1_024).clip(1, 4_096).astype(np.int64)
+    assert lengths.sum() / (len(packs(lengths, 8_192)) * 8_192) >= 0.97
+
+
+@pytest.mark.parametrize(
+    ("misuse", "message"),
+    [
+        (lambda: to_padded([]), "no rows"),
+        (lambda: to_padded(some(3), side="top"), "side='top'"),
+        (lambda: to_padded(some(3), multiple_of=0), "multiple_of=0"),
+        (lambda: to_padded(some(2, 9), length=8), "row 1 has 9 tokens, more than length=8"),
+        (lambda: to_padded(some(3), out=padded_buffers(1, 2)), "too small"),
+        (lambda: to_padded(some(3, 3), advantages=[1.0]), "1 advantages for 2 rows"),
+        (lambda: to_csr(some(3), advantages=[[1.0, 2.0]]), "row 0 has 1 turns, but 2 advantages"),
+        (lambda: to_packed(some(2, 9), 8), "row 1 has 9 tokens, more than budget=8"),
+        (lambda: split(some(2), 0), "ranks=0"),
+    ],
+)
+def test_misuse_is_refused_by_name(misuse, message):
+    with pytest.raises(ValueError, match=message):
+        misuse()
+
+
+def test_pinned_memory_is_refused_where_there_is_no_gpu():
+    with pytest.raises(RuntimeError, match="pinned memory"):
+        padded_buffers(1, 1, pinned=True)

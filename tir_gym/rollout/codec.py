@@ -1,0 +1,306 @@
+"""From chat messages to tokens, so that what a policy sampled is never encoded again."""
+
+import contextlib
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
+
+from tir_gym.core.messages import Message
+from tir_gym.core.transcript import Source
+from tir_gym.rollout.tokens import ImageRef, Role
+
+Kind = Literal["tool", "user"]
+KINDS: tuple[Kind, ...] = ("tool", "user")
+"""What may be said to a policy after its turn: a tool's result, or words of a user."""
+
+_BY_SOURCE: Mapping[str, Role] = {source.value: Role.USER if source is Source.USER else Role.TOOL for source in Source}
+_BY_ROLE: Mapping[str, Role] = {"user": Role.USER}
+
+
+class UnstableTemplate(ValueError):  # noqa: N818
+    """The chat template writes the past anew when something is said, so that tokens cannot be appended."""
+
+
+class ChatTokenizer(Protocol):
+    """A tokenizer and its chat template; `HuggingFaceTokenizer` is one, and any object with these can be."""
+
+    end: int
+    """The token that ends a turn of the assistant."""
+    special: Sequence[str]
+    """Text of all tokens that mean something to the template; where somebody says them, they are encoded as text."""
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generation: bool) -> str:
+        """The conversation as text; with `generation` it ends where the assistant is to go on."""
+
+    def encode(self, text: str, *, plain: bool = False) -> tuple[Sequence[int], Sequence[int]]:
+        """Token ids of text, and where in it each begins: special tokens in it as such or, if `plain`, as text."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens included."""
+
+
+class HuggingFaceTokenizer:
+    """A fast tokenizer of the library `transformers` with its chat template.
+
+    `end` is the token that ends an assistant's turn (the tokenizer's eos token if none is given); `options` go to
+    `apply_chat_template` (such as `enable_thinking=False`).
+    Raises `ValueError` without a chat template, for a slow tokenizer, or for an `end` that is not one token.
+    """
+
+    def __init__(self, tokenizer: Any, *, end: str = "", **options: Any) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(f"{type(tokenizer).__name__} does not tell where tokens begin: load a fast tokenizer")
+        if not getattr(tokenizer, "chat_template", None):
+            raise ValueError(f"{type(tokenizer).__name__} has no chat template: set tokenizer.chat_template")
+        self._tokenizer = tokenizer
+        self._options = options
+        added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+        self.special = tuple(sorted({*tokenizer.all_special_tokens, *added}))
+        text = end or tokenizer.eos_token or ""
+        ids, _ = self.encode(text)
+        if len(ids) != 1:
+            raise ValueError(f"end={text!r} is {len(ids)} tokens; name the one token that ends an assistant's turn")
+        self.end = int(ids[0])
+
+    def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generation: bool) -> str:
+        """The conversation as the chat template writes it."""
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages), tools=list(tools) or None, add_generation_prompt=generation, tokenize=False, **self._options
+        )
+        return text
+
+    def encode(self, text: str, *, plain: bool = False) -> tuple[Sequence[int], Sequence[int]]:
+        """Token ids and the character at which each begins."""
+        encoded = self._tokenizer(
+            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=plain
+        )
+        return encoded["input_ids"], [start for start, _ in encoded["offset_mapping"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text, special tokens included, spaces as they are."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """Tokens to append: ids, a role for each, and the images among them."""
+
+    ids: tuple[int, ...]
+    roles: tuple[Role, ...]
+    images: tuple[ImageRef, ...] = ()
+
+
+class ChatCodec:
+    """Prompts and suffixes of a chat template: what comes before the policy's first turn, and between its turns.
+
+    At construction it is proved that the template is *prefix-stable* for `kinds`: that what it wrote before stays as
+    it is when a tool's result or a user's words follow, whatever came before, reasoning included. Where it is not,
+    `UnstableTemplate` says what changed; with `on_unstable="append"` the tokens of a turn are then left as they were
+    sampled and suffixes appended to them, so that a policy reads its own past unabridged (the template itself would
+    have dropped, say, earlier reasoning).
+    With `image_token`, each image must be one such token of the template, and is referred to at its position.
+    Raises `ValueError` for a template that does not end an assistant's turn with the tokenizer's `end`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: ChatTokenizer,
+        *,
+        kinds: Sequence[Kind] = KINDS,
+        on_unstable: Literal["error", "append"] = "error",
+        image_token: str = "",
+    ) -> None:
+        if on_unstable not in ("error", "append"):
+            raise ValueError(f"on_unstable={on_unstable!r} is not 'error' or 'append'")
+        self.tokenizer = tokenizer
+        self._end_text = tokenizer.decode([tokenizer.end])
+        self._image = tokenizer.encode(image_token)[0][0] if image_token else -1
+        self.unstable: tuple[Kind, ...] = tuple(kind for kind in kinds if self._fault(kind))
+        """Kinds of messages before which the template writes the past anew."""
+        if self.unstable and on_unstable == "error":
+            raise UnstableTemplate(
+                f"{self._fault(self.unstable[0])}; use a template that keeps what it wrote, or on_unstable='append' to "
+                "append to what was sampled"
+            )
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Suffix:
+        """All tokens up to where the policy is to begin; `tools` are OpenAI schemas, where the template shows them."""
+        chat = [_chat(message) for message in messages]
+        marked, said = _mark(chat)
+        text, frame = (self.tokenizer.render(version, tools, generation=True) for version in (chat, marked))
+        ids, _ = self._encode(text, _places(text, frame, said), messages)
+        return Suffix(ids, (Role.PROMPT,) * len(ids), self._images(ids, messages))
+
+    def suffix(self, messages: Sequence[Message], last: int) -> Suffix:
+        """What is to be appended after a turn whose last sampled token is `last`, so that the policy can go on.
+
+        What a message says has the role of who says it, all else is scaffold; the role covers all of it where the
+        template changes what is said (as JSON, say). Where the engine stopped without the token that ends a turn (for
+        length, or at a stop string), it is put in with the role `BOUNDARY`.
+        """
+        past = _dummy("tool" if messages[0]["role"] == "tool" else "user")
+        chat = [_chat(message) for message in messages]
+        marked, said = _mark(chat)
+        text, frame = self._between(past, chat), self._between(past, marked)
+        if text is None or frame is None:
+            raise UnstableTemplate(f"the template writes even '?' anew before {messages[0]['role']!r} messages")
+        places = _places(text, frame, said)
+        ids, starts = self._encode(text, places, messages)
+        roles = [Role.SCAFFOLD if places else _role(messages[0])] * len(ids)
+        for number, start, end in places:
+            first, after = bisect_left(starts, start), bisect_left(starts, end)
+            roles[first:after] = [_role(messages[said[number].message])] * (after - first)
+        if last != self.tokenizer.end:
+            ids, roles = (self.tokenizer.end, *ids), [Role.BOUNDARY, *roles]
+        return Suffix(ids, tuple(roles), self._images(ids, messages))
+
+    def _between(self, past: Sequence[Message], messages: Sequence[Message]) -> str | None:
+        """Text from the end of the last turn of `past` to where the next begins; None if the past does not stay."""
+        before = self.tokenizer.render(past, (), generation=False)
+        after = self.tokenizer.render([*past, *messages], (), generation=True)
+        end = before.rfind(self._end_text) + len(self._end_text)
+        if not before[:end].endswith(self._end_text):
+            raise ValueError(f"the chat template does not end a turn with {self._end_text!r}; it ends {before[-40:]!r}")
+        return after[end:] if after.startswith(before[:end]) else None
+
+    def _fault(self, kind: Kind) -> str:
+        """How the template is unstable before messages of a kind, "" if it is stable."""
+        message: Message = {"role": kind, "content": "?"}
+        if kind == "tool":
+            message |= {"tool_call_id": "call_0", "name": "look"}
+        expected = self._between(_dummy(kind), [message])
+        longer = [*_dummy("tool"), _RESULT, *_dummy(kind)]
+        for past in (_dummy(kind, reasoning=True), longer, _dummy(kind, system=True)):
+            found = self._between(past, [message])
+            if found is None:
+                return f"the chat template changes earlier turns when a {kind} message follows"
+            if found != expected:
+                return f"what the chat template writes between a turn and a {kind} message depends on earlier turns"
+        return ""
+
+    def _encode(
+        self, text: str, places: Sequence[tuple[int, int, int]], messages: Sequence[Message]
+    ) -> tuple[tuple[int, ...], Sequence[int]]:
+        """Token ids of text and where each begins.
+
+        Special tokens that somebody says are encoded as plain text, or a tool's result could end its own turn.
+        """
+        loaded = [s for s in self.tokenizer.special if any(s in _text(message) for message in messages)]
+        if not loaded:
+            ids, starts = self.tokenizer.encode(text)
+            return tuple(ids), starts
+        if not places:
+            raise ValueError(f"a message says {loaded[0]!r}, and the chat template changes what messages say")
+        pieces: list[int] = []
+        begins: list[int] = []
+        at = 0
+        for _, start, end in (*places, (-1, len(text), len(text))):
+            for begin, stop, plain in ((at, start, False), (start, end, True)):
+                found, offsets = self.tokenizer.encode(text[begin:stop], plain=plain)
+                pieces += found
+                begins += [begin + offset for offset in offsets]
+            at = end
+        return tuple(pieces), begins
+
+    def _images(self, ids: Sequence[int], messages: Sequence[Message]) -> tuple[ImageRef, ...]:
+        names = [part["id"] for message in messages for part in _parts(message) if part["type"] == "image"]
+        places = [i for i, token in enumerate(ids) if token == self._image] if self._image >= 0 else [0] * len(names)
+        if len(places) != len(names):
+            raise ValueError(f"{len(names)} images, but {len(places)} image tokens in what the chat template wrote")
+        return tuple(ImageRef(name, place) for name, place in zip(names, places, strict=True))
+
+
+def _dummy(kind: Kind, *, reasoning: bool = False, system: bool = False) -> list[Message]:
+    """A conversation whose last turn is the assistant's and may be followed by a message of a kind."""
+    said: Message = {"role": "assistant", "content": "<think>\nhm\n</think>\n\n?" if reasoning else "?"}
+    if kind == "tool":
+        said["tool_calls"] = [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": {}}}]
+    opening: list[Message] = [{"role": "system", "content": "?"}] if system else []
+    return [*opening, {"role": "user", "content": "?"}, said]
+
+
+_RESULT: Message = {"role": "tool", "tool_call_id": "call_0", "name": "look", "content": "?"}
+
+
+class _Said(NamedTuple):
+    """A text in one of the messages."""
+
+    message: int
+    text: str
+
+
+def _mark(messages: Sequence[Message]) -> tuple[list[Message], list[_Said]]:
+    """Messages with a mark in place of each text, and the texts."""
+    marked: list[Message] = []
+    said: list[_Said] = []
+
+    def mark(number: int, text: str) -> str:
+        if not text.strip():
+            return text
+        said.append(_Said(number, text))
+        return f"\ue000{len(said) - 1}\ue001"
+
+    for number, message in enumerate(messages):
+        content = message["content"]
+        if isinstance(content, str):
+            content = mark(number, content)
+        else:
+            content = [p | {"text": mark(number, p["text"])} if p["type"] == "text" else p for p in content]
+        marked.append({**message, "content": content})
+    return marked, said
+
+
+def _places(text: str, frame: str, said: Sequence[_Said]) -> list[tuple[int, int, int]]:
+    """(number, start, end) of each text, as the frame with its marks tells; none where the template changed one."""
+    found: list[tuple[int, int, int]] = []
+    at = 0
+    scaffold, *rest = re.split("\ue000(\\d+)\ue001", frame)
+    for number, after in zip(map(int, rest[::2]), rest[1::2], strict=True):
+        start = at + len(scaffold)
+        whole = said[number].text
+        spoken = next((s for s in (whole, whole.strip()) if text.startswith(f"{scaffold}{s}{after}", at)), None)
+        if spoken is None:
+            return []
+        at, scaffold = start + len(spoken), after
+        found.append((number, start, at))
+    return found if text[at:] == scaffold and len(found) == len(said) else []
+
+
+def _role(message: Message) -> Role:
+    return _BY_SOURCE.get(message.get("source", ""), _BY_ROLE.get(message["role"], Role.TOOL))
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _text(message: Message) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else "".join(p["text"] for p in _parts(message) if p["type"] == "text")
+
+
+def _chat(message: Message) -> Message:
+    """A message as templates take it: text alone is a string, arguments of calls are objects."""
+    plain: Message = {key: value for key, value in message.items() if key not in ("id", "source")}
+    if all(part["type"] == "text" for part in _parts(message)):
+        plain["content"] = _text(message)
+    else:
+        plain["content"] = [
+            part if part["type"] == "text" else {"type": "image"} for part in _parts(message) if part.get("text", "?")
+        ]
+    if calls := message.get("tool_calls"):
+        plain["tool_calls"] = [{**call, "function": _function(call["function"])} for call in calls]
+    return plain
+
+
+def _function(function: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError):
+            arguments = json.loads(arguments or "{}")
+    return {**function, "arguments": arguments}
