@@ -70,6 +70,8 @@ class Scene:
         """
         turns = []
         for tool in self.setting.domain.declared_tools(self.setting.domain.policies[0]):
+            if tool.kind == "control":  # what is submitted is the answer
+                continue
             schema = tool.parameters["properties"]
             wanted = [name for name, kind in schema.items() if kind.get("type") == "string"]
             if wanted:

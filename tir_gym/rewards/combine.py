@@ -30,7 +30,10 @@ class WeightedSum(Combine):
 
 @dataclass(frozen=True)
 class Product(Combine):
-    """The product of the channels named, of all of them if none is. Weights play no part."""
+    """The product of the channels named, of all of them if none is. Weights play no part.
+
+    It is at most 0 as soon as a factor is below 0: two faults do not make a reward.
+    """
 
     of: tuple[str, ...] = ()
 
@@ -40,7 +43,9 @@ class Product(Combine):
 
     def total(self, channels: Mapping[str, float], weights: Mapping[str, float]) -> float:
         """The product, in the order of the names."""
-        return math.prod(channels[name] for name in sorted(self.of or channels))
+        factors = [channels[name] for name in sorted(self.of or channels)]
+        product = math.prod(factors)
+        return -abs(product) if min(factors) < 0 else product
 
 
 @dataclass(frozen=True)

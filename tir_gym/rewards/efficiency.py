@@ -195,12 +195,13 @@ class DeepEyes(RewardComponent):
         return {"deepeyes": deepeyes(acc, fault, bool(worked(view)))}
 
 
-def pixelreasoner(calls: int, group_rate: float) -> float:
+def pixelreasoner(calls: int, group_rate: float, found: bool | None = None) -> float:
     """0.5 max(0, 0.3 - share of the group's rollouts with calls) if there was a call, + 0.05 min(1 - calls, 0).
 
-    Source: PixelReasoner's curiosity bonus, verl-tool, code.
+    The first part is for a call that worked, if `found` says whether there was one. Source: PixelReasoner's curiosity bonus, verl-tool, code.
     """
-    return 0.5 * max(0.0, 0.3 - group_rate) * (calls > 0) + 0.05 * min(1 - calls, 0)
+    curious = calls > 0 if found is None else found
+    return 0.5 * max(0.0, 0.3 - group_rate) * curious + 0.05 * min(1 - calls, 0)
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ class PixelReasoner(RewardComponent):
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"pixelreasoner": bonus}; invalid for a group without a rollout."""
-        return {"pixelreasoner": pixelreasoner(len(view.tool_calls), view.group.call_rate)}
+        return {"pixelreasoner": pixelreasoner(len(view.tool_calls), view.group.call_rate, bool(worked(view)))}
 
 
 def spear(tool_turns: int, step: int, total: int = 100, mode: str = "cosine") -> float:
@@ -421,7 +422,7 @@ class Fathom(RewardComponent):
     """`fathom` with classes from the call log, where the paper asks a model. It has the answer in it.
 
     A search repeats an earlier one if its words are the same in at least 80 % (Jaccard). A page query explores a new
-    page, verifies if its goal was put to another page before (once a goal), else is redundant.
+    page, verifies if its goal was put to another page before (once a goal), else is redundant. So is a call that failed.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("fathom",)
@@ -446,14 +447,14 @@ class Fathom(RewardComponent):
             if call.tool == self.search:
                 words = frozenset(str(call.arguments.get(self.query_argument, "")).lower().split())
                 known = any(len(words & old) >= 0.8 * len(words | old) for old in searched)
-                counts["repeated" if known else "unique"] += 1
+                counts["repeated" if known or call.error else "unique"] += 1
                 searched.append(words)
             elif call.tool == self.page:
                 url = str(call.arguments.get(self.url_argument, ""))
                 goal = " ".join(str(call.arguments.get(self.goal_argument, "")).lower().split())
                 asked = goals.get(goal, 0)
                 kind = "requeried" if url in seen or asked > 1 else "verified" if asked else "explored"
-                counts[kind] += 1
+                counts["requeried" if call.error else kind] += 1
                 seen.add(url)
                 goals[goal] = asked + 1
         return {"fathom": fathom(format_ok=all_well_formed(view), correct=view.solved, **counts)}

@@ -237,8 +237,8 @@ class SearchR1(RewardComponent):
     """`search_r1_v03`: EM and form in one, in [0, 1]. It has the answer's place in it: give `base` the weight 0.
 
     Valid form: every turn is well formed, thinks, and then makes one call or answers; the last one answers.
-    It reads retrieved text for `rs`, by definition; a policy can earn that by printing the gold with a tool, but only
-    if it knows it, and then answering it earns more. `rs=0` reads nothing.
+    It reads retrieved text for `rs`, by definition: results of calls for evidence, not what code of the policy printed,
+    which could be every answer at once. A tool that repeats its query still earns it. `rs=0` reads nothing.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("search_r1",)
@@ -268,7 +268,9 @@ class SearchR1(RewardComponent):
 
     def _found(self, view: EpisodeView) -> bool:
         wanted = [text for gold in golds(view) if (text := normalize_qa(gold))]
-        return any(text in normalize_qa(said) for said in view.tool_text(self).values() for text in wanted)
+        results = view.tool_text(self)
+        retrieved = [results.get(call.index, "") for call in view.calls if call.kind == "evidence"]
+        return any(text in normalize_qa(said) for said in retrieved for text in wanted)
 
 
 def search_sequence(view: EpisodeView) -> bool:

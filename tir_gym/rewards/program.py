@@ -120,6 +120,8 @@ class RewardProgram(Rewards):
         names = self.channels
         if len(set(names)) != len(names) or "total" in names:
             raise ValueError(f"channel names must differ, and none may be 'total': {list(names)}")
+        if not isinstance(self.combine, Combine):
+            raise TypeError(f"{self.combine!r} is no Combine")
         if missing := set(self.combine.names()) - set(names):
             raise ValueError(f"{self.combine} names {sorted(missing)}; the program's channels are {list(names)}")
 

@@ -264,8 +264,13 @@ class _Absent:
 
 
 def _rewards_of(program: Rewards, view: EpisodeView) -> dict[str, Any]:
-    """A record's fields about rewards."""
-    values = program.evaluate(view)
+    """A record's fields about rewards. Raises `RescoreError` where a component of the record's cannot be evaluated."""
+    try:
+        values = program.evaluate(view)
+    except RescoreError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise RescoreError(f"the record's rewards cannot be evaluated: {type(error).__name__}: {error}") from error
     return {
         "rewards": values,
         "total": program.total(values),

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tir_gym.envs.sql.scan import order_by
@@ -11,7 +11,9 @@ Row = Sequence[Any]
 TOLERANCE = 1e-6
 """Two numbers of which one is a float are equal if they differ by at most this share of the greater, or of 1."""
 _PERMUTED = 8
-"""Columns up to which every order of them is tried."""
+"""Columns up to which other orders of them are tried."""
+_TRIES = 120
+"""Orders of columns that are tried: with other values in each column there is one."""
 
 
 def is_ordered(sql: str) -> bool:
@@ -57,12 +59,26 @@ def contains(group: Sequence[Row], part: Sequence[Row]) -> bool:
     return True
 
 
-def _permutations(gold: Sequence[Row], found: Sequence[Row]) -> Any:
-    """Orders of the columns found in which each could be that of gold: it holds the same texts."""
+def _permutations(gold: Sequence[Row], found: Sequence[Row]) -> Iterator[tuple[int, ...]]:
+    """Orders of the columns found in which each could be that of gold: it holds the same values. At most `_TRIES`."""
     width = len(gold[0])
     theirs = [_texts(found, column) for column in range(width)]
-    fits = [[c for c in range(width) if theirs[c] == _texts(gold, column)] for column in range(width)]
-    return (columns for columns in itertools.product(*fits) if len(set(columns)) == width)
+    fits: list[list[int]] = []
+    for column in range(width):
+        held, own = _texts(gold, column), [[row[column]] for row in gold]
+        same = [c for c in range(width) if theirs[c] == held and _same_bag(own, [[row[c]] for row in found])]
+        fits.append(same)
+    return itertools.islice(_choices(fits), _TRIES)
+
+
+def _choices(fits: Sequence[Sequence[int]], taken: tuple[int, ...] = ()) -> Iterator[tuple[int, ...]]:
+    """Every way to take one of each list, none twice."""
+    if len(taken) == len(fits):
+        yield taken
+        return
+    for one in fits[len(taken)]:
+        if one not in taken:
+            yield from _choices(fits, (*taken, one))
 
 
 def _texts(rows: Sequence[Row], column: int) -> Counter[Any]:
