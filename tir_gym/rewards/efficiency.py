@@ -198,7 +198,8 @@ class DeepEyes(RewardComponent):
 def pixelreasoner(calls: int, group_rate: float, found: bool | None = None) -> float:
     """0.5 max(0, 0.3 - share of the group's rollouts with calls) if there was a call, + 0.05 min(1 - calls, 0).
 
-    The first part is for a call that worked, if `found` says whether there was one. Source: PixelReasoner's curiosity bonus, verl-tool, code.
+    The first part is for a call that worked, if `found` says whether there was one.
+    Source: PixelReasoner's curiosity bonus, verl-tool, code.
     """
     curious = calls > 0 if found is None else found
     return 0.5 * max(0.0, 0.3 - group_rate) * curious + 0.05 * min(1 - calls, 0)
@@ -422,7 +423,7 @@ class Fathom(RewardComponent):
     """`fathom` with classes from the call log, where the paper asks a model. It has the answer in it.
 
     A search repeats an earlier one if its words are the same in at least 80 % (Jaccard). A page query explores a new
-    page, verifies if its goal was put to another page before (once a goal), else is redundant. So is a call that failed.
+    page, verifies if its goal was put to another page before (once a goal), else is redundant, as any call that failed.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("fathom",)
