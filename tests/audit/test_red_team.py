@@ -1,12 +1,14 @@
 """What was tried by hand against rewards and graders, and what came of it: each attack fails."""
 
 import json
+import random
 import sys
 
 import pytest
 
-from tests.play import make
+from tests.play import ALL_IDS, make, plain
 from tests.rewards.views import answer, searched, view_of
+from tir_gym.audit import Scene
 from tir_gym.core.action import Action, ToolCall
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.core.transcript import CallErrorType
@@ -174,3 +176,24 @@ def test_nothing_of_the_record_but_the_answer_and_the_log_speaks_for_the_verdict
     with Rescorer() as again:
         assert again(record).total == 0.0
         assert again(record, reverify=True).total == 1.0  # the turns say what was answered
+
+
+# --- gold before the end ---
+@pytest.mark.parametrize("env_id", ALL_IDS)
+def test_neither_observation_nor_info_holds_gold_before_a_tool_is_asked_for_it(env_id):
+    env = make(env_id)
+    looked = False
+    for seed in range(4):
+        observation, info = env.reset(seed=seed)
+        scene = Scene(env.setting, env.episode.task, random.Random(0))
+        if len(scene.gold) < 3 or scene.gold in env.episode.task.prompt:
+            continue
+        looked = True
+        nothing = scene.write(thought="?", calls=(ToolCall("reveal", {}),))
+        for turn in ("", nothing, "<think>", "What is the answer?", nothing):
+            told = {key: info[key] for key in info if key not in ("task", "seed", "state_digest")}
+            assert json.dumps(scene.gold)[1:-1] not in json.dumps(plain([observation, told]))
+            assert set(info["rewards"].values()) == {0.0}
+            observation, _, _, _, info = env.step(turn)
+    env.close()
+    assert looked or env_id == "toy/Shapes-v0"

@@ -107,10 +107,11 @@ class Report:
 
 @dataclass(frozen=True)
 class _Played:
-    """An episode: its record, and what rewards are computed from."""
+    """An episode: its record, what rewards are computed from, and that with forged results."""
 
     record: EpisodeRecord
     view: EpisodeView
+    forged: EpisodeView
 
 
 def audit(
@@ -155,14 +156,14 @@ def audit(
             chosen = {n: c for n, c in battery(inner.setting.domain.name).items() if cheats is None or n in cheats}
             known = answers(inner.setting.tasks, max(40, 8 * episodes))
             seeds = range(seed, seed + episodes)
-            oracle = _played(inner, POLICIES["oracle"], "oracle", seeds)
+            oracle = _grouped(_played(inner, POLICIES["oracle"], "oracle", seeds))
             rounds = {}
             for name, each in chosen.items():
                 progress(name)
-                rounds[name] = _played(inner, each.policy(known), name, seeds)
+                rounds[name] = _grouped(_played(inner, each.policy(known), name, seeds), oracle)
             for name, program in programs.items():
                 report = Report(env_id, name, inner.setting.protocol.name, episodes, inner.setting.domain.floor)
-                _Judge(inner.setting, program, report, oracle).hold(chosen, rounds)
+                _Judge(program, report, oracle).hold(chosen, rounds)
                 reports[name] = report
         finally:
             env.close()
@@ -207,17 +208,30 @@ def _played(env: ToolEnv, make: PolicyMaker, name: str, seeds: Iterable[int]) ->
             play(env, maker, seed)
         except _NotPlayable:
             continue
-        done.append(_Played(record_of(env, policy=name), env.episode.view()))
+        view = env.episode.view()
+        done.append(_Played(record_of(env, policy=name), view, _forged(view)))
+    return done
+
+
+def _grouped(played: list[_Played], beside: Sequence[_Played] = ()) -> list[_Played]:
+    """The episodes with statistics of their groups: of them all and of the episodes `beside`."""
+    store = GroupStore()
+    store.add([one.record for one in (*played, *beside)])
+    snapshot = store.freeze()
+    done = []
+    for one in played:
+        group = snapshot.view(one.record.state.env_id, one.record.state.task.id)
+        done.append(_Played(one.record, replace(one.view, group=group), replace(one.forged, group=group)))
     return done
 
 
 class _Judge:
     """Holds what was played against one program, and enters it into a report."""
 
-    def __init__(self, setting: Setting, program: RewardProgram, report: Report, oracle: list[_Played]) -> None:
-        self._setting, self._program, self._report, self._oracle = setting, program, report, oracle
+    def __init__(self, program: RewardProgram, report: Report, oracle: list[_Played]) -> None:
+        self._program, self._report = program, report
         self._terms: dict[str, Term] = {name: term for term in program.terms for name in term.component.channels}
-        of_oracle = [values for values, _ in self._earned(oracle, [])]
+        of_oracle = [self._earned(one.view) for one in oracle]
         self._masked = not any(not math.isnan(values["total"]) for values in of_oracle)
         names = [*program.channels, "total"]
         heard = {name: [v[name] for v in of_oracle if not math.isnan(v[name])] for name in names}
@@ -238,30 +252,19 @@ class _Judge:
         report.cheats = len(cheats)
         for name, played in rounds.items():
             self._score(name, played)
-            for (values, one), (forged, _) in zip(
-                self._earned(played, self._oracle), self._earned(played, self._oracle, forged=True), strict=True
-            ):
+            for one in played:
                 if not one.record.valid:
                     report.invalid.append(f"{name}: {one.record.outcome} ({one.record.failure})")
                 elif one.record.verdict.value == 0:
+                    values = self._earned(one.view)
                     self._enter(name, values, one, cheats[name].hedged)
-                    moved = self._moved(values, forged, one)
-                    self._enter(FORGED, moved, one, cheats[name].hedged)
+                    self._enter(FORGED, self._moved(values, one), one, cheats[name].hedged)
         report.unheard = tuple(n for n in self._program.channels if n not in report.best)
 
-    def _earned(
-        self, played: list[_Played], beside: list[_Played], *, forged: bool = False
-    ) -> list[tuple[dict[str, float], _Played]]:
-        """What each episode earns in a group of them all and the episodes `beside`."""
-        store = GroupStore()
-        store.add([one.record for one in (*played, *beside)])
-        snapshot = store.freeze()
-        found = []
-        for one in played:
-            view = replace(one.view, group=snapshot.view(self._setting.env_id, one.record.state.task.id))
-            values = self._program.evaluate(_forged(view) if forged else view)
-            found.append(({**values, "total": self._program.total(values)}, one))
-        return found
+    def _earned(self, view: EpisodeView) -> dict[str, float]:
+        """Each channel of an episode, and the total."""
+        values = self._program.evaluate(view)
+        return {**values, "total": self._program.total(values)}
 
     def _score(self, name: str, played: list[_Played]) -> None:
         """The verdicts of a cheat, against the floor."""
@@ -291,13 +294,13 @@ class _Judge:
             if value > report.allowed[channel] + TOLERANCE:
                 report.findings.append(Finding(name, channel, value, report.allowed[channel], where))
 
-    def _moved(self, values: Mapping[str, float], forged: Mapping[str, float], one: _Played) -> dict[str, float]:
+    def _moved(self, values: Mapping[str, float], one: _Played) -> dict[str, float]:
         """What forged results changed; a finding where it must not read them."""
-        moved = {name: new for name, new in forged.items() if repr(new) != repr(values[name])}
+        moved = {name: new for name, new in self._earned(one.forged).items() if repr(new) != repr(values[name])}
         for channel in moved:
             if channel in self._terms and not self._terms[channel].component.reads_tool_text:
                 told = f"it reads tool text and does not say so, {one.record.state.task.id}"
-                self._report.findings.append(Finding(FORGED, channel, forged[channel], values[channel], told))
+                self._report.findings.append(Finding(FORGED, channel, moved[channel], values[channel], told))
         return moved
 
 
