@@ -10,7 +10,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from tir_gym.audit import CHEATS, Report
+from tir_gym.audit import CHEATS, Finding, Report
 from tir_gym.audit import audit as run_audit
 from tir_gym.audit.report import TOLERANCE
 from tir_gym.cli.terminal import (
@@ -32,7 +32,7 @@ from tir_gym.protocols import PROTOCOLS
 from tir_gym.recipes import recipes
 
 MOST = 10
-"""Findings of one set-up that are shown one by one."""
+"""Findings of one set-up that are shown."""
 
 
 def audit(
@@ -130,9 +130,14 @@ def _rows(report: Report) -> list[tuple[str, float, str, float, float]]:
 
 
 def _warn(report: Report) -> None:
-    """Say what was found, the first of many."""
+    """Say what was found, the worst of each cheat in each channel, and the first of many."""
     name = f"{report.env_id} {report.recipe}".strip()
-    problems = [*map(str, report.findings), *report.invalid]
+    worst: dict[tuple[str, str], Finding] = {}
+    for finding in report.findings:
+        key = finding.cheat, finding.channel
+        if key not in worst or finding.earned > worst[key].earned:
+            worst[key] = finding
+    problems = [*map(str, worst.values()), *dict.fromkeys(report.invalid)]
     for problem in problems[:MOST]:
         warn(f"{name}: {problem}")
     if len(problems) > MOST:
