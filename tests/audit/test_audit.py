@@ -257,6 +257,13 @@ def test_each_trick_with_sql_fails(cheat, mode):
     assert problems(audit("tir/SQL-v0", episodes=60, cheats=[cheat], mode=mode)) == []
 
 
+def test_a_verdict_from_the_database_shown_alone_is_found_to_take_copied_values():
+    seeds = {"episodes": 4, "cheats": ["sql-copied-values"]}
+    (alone,), (twins,) = (audit("tir/SQL-v0", **seeds, mode=mode) for mode in ("exec", "test_suite"))
+    assert (alone.solved[1], twins.solved) == ("sql-copied-values", (0.0, ""))
+    assert {finding.channel for finding in alone.findings} == {"score"}
+
+
 def test_gold_where_it_is_read_as_the_answer_is_no_cheat():
     env = make("tir/SQL-v0", protocol="hermes")
     env.reset(seed=0)
