@@ -2,7 +2,8 @@
 
 `python -m benchmarks.executor` from the repository root measures what this machine has and says what it left out.
 `--gem-python`, `--skyrl-python`: interpreters in whose environments gem-llm and skyrl-gym (with numpy and sympy) are
-installed. `--docker-url`, `--docker-image`: an engine other than that of DOCKER_HOST, an image with numpy and sympy.
+installed. `--docker-url`, `--docker-image`: an engine other than that of DOCKER_HOST, an image with numpy and sympy;
+`--docker-rootfs`: instead of both, a tar file of such an image's files, for a dockerd that is started for this run.
 `--full` is the size of the stated goals (256 sessions); `--write` puts the table into docs/performance.md.
 
 In each round every contender is started, measured and ended in turn; all outputs are checked. A figure is the median of
@@ -10,6 +11,7 @@ all rounds. Where each call is a new process, that is also the fresh session and
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -394,11 +396,22 @@ def main() -> None:
     parser.add_argument("--skyrl-python", default="")
     parser.add_argument("--docker-url", default="")
     parser.add_argument("--docker-image", default="")
+    parser.add_argument("--docker-rootfs", type=Path)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", UnsafeExecutorWarning)  # it is meant
     calls, sessions = chosen.calls or (1000 if chosen.full else 200), chosen.sessions or (256 if chosen.full else 32)
     sizes = Sizes(calls, max(1, calls // 20), sessions, max(3, sessions // 32))
+    with contextlib.ExitStack() as engines:
+        if chosen.docker_rootfs:
+            from tests.executors.engine import IMAGE, engine
+
+            chosen.docker_url, chosen.docker_image = engines.enter_context(engine(chosen.docker_rootfs)), IMAGE
+        measure(chosen, sizes)
+
+
+def measure(chosen: argparse.Namespace, sizes: Sizes) -> None:
+    """All rounds, and what they say."""
     about = machine()
     found, missing = contenders(chosen, sizes)
     columns: list[tuple[Contender, Figures]] = [(contender, defaultdict(list)) for contender in found]

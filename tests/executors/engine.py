@@ -39,14 +39,17 @@ def rootfs() -> Path:
 
 
 @contextmanager
-def engine() -> Iterator[str]:
-    """The URL of a running dockerd that has `IMAGE`; all of it is gone afterwards. Raises `NoEngineError`."""
+def engine(contents: Path | None = None) -> Iterator[str]:
+    """The URL of a running dockerd that has `IMAGE`; all of it is gone afterwards. Raises `NoEngineError`.
+
+    `contents`: a tar file for the image, instead of that of `rootfs`.
+    """
     _needs("dockerd", "docker.io")
     with tempfile.TemporaryDirectory(prefix="tir_gym-engine-") as folder:
         options = f"--data-root={folder}/data --exec-root={folder}/exec --pidfile={folder}/pid -H unix://{folder}/sock"
         options += " --bridge=none --iptables=false --ip-forward=false --ip-masq=false"
         with _serving(["dockerd", *options.split()], Path(folder)) as url:
-            _import(url)
+            _import(url, contents or rootfs())
             yield url
 
 
@@ -135,12 +138,12 @@ def _ready(url: str, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
     raise NoEngineError(f"{daemon.args[0]} did not start: {log.read_text()[-1000:]}")
 
 
-def _import(url: str) -> None:
+def _import(url: str, contents: Path) -> None:
     import docker
 
     repository, tag = IMAGE.split(":")
     client = docker.APIClient(base_url=url, version="auto", timeout=300)
     try:
-        client.import_image_from_file(str(rootfs()), repository=repository, tag=tag)
+        client.import_image_from_file(str(contents), repository=repository, tag=tag)
     finally:
         client.close()

@@ -50,6 +50,19 @@ def test_some_are_kept_for_the_limits_last_asked_for() -> None:
         assert run(first, "6 * 7").value == "42"
 
 
+def test_they_are_made_several_at_a_time_while_a_first_submission_runs() -> None:
+    with ForkServer(preload=(), spare=4).leased() as executor:
+        counts = []
+        for _ in range(5):
+            session = executor.open(LIMITS, 0)
+            counts.append(len(executor._own.spares))
+            run(session, "1")
+            counts.append(len(executor._own.spares))
+            run(session, "2")
+            session.close()
+        assert counts == [0, 4, 3, 3, 2, 2, 1, 4, 3, 3]
+
+
 def test_a_spare_that_died_is_left_out() -> None:
     before = descendants(os.getpid())
     with ForkServer(preload=(), spare=2).leased() as executor:

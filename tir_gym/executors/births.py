@@ -48,6 +48,8 @@ class Birth:
     """The halves that wait at the gate for each other: process -> number of its call."""
     held: int = -1
     """The call in which the original holds still."""
+    trouble: OSError | None = None
+    """Why there is no place for the copy."""
     apart: bool = False
     """Both have met there, and been set apart."""
 
@@ -107,7 +109,7 @@ class Births:
     def meet(self, family: Family, number: int, pid: int) -> int:
         """A half of a fork waits at the gate for the other: 0, or the error it gets at once.
 
-        The original holds still there from before its copy has a place until the copy is confined in it.
+        The original holds still there from before its copy hears where its place is until the copy is confined in it.
         """
         self.drain()
         under_way = (b for b in reversed(self.lines.values()) if b.parent.family is family and not b.apart)
@@ -124,7 +126,7 @@ class Births:
         if not parent.family.frozen or birth.tickets or birth.missing or parent.pid not in waiting:
             return
         try:
-            if not child.box:
+            if birth.held < 0:
                 self._house(birth)
             elif child.pid in waiting:
                 self._set_apart(birth)
@@ -135,12 +137,22 @@ class Births:
                 with contextlib.suppress(OSError):  # nobody may be left to hear it
                     birth.line.send(f"!{error}".encode())
 
+    def prepare(self, family: Family) -> None:
+        """While the kernel is busy with a fork in `family`: make the place for the copy, whose name nobody knows."""
+        for birth in self.lines.values():
+            if birth.parent.family is family and birth.missing and not birth.child.box:
+                try:
+                    birth.rules = self.rooms.make(birth.parent, birth.child)
+                except OSError as error:
+                    birth.trouble = error
+
     def _house(self, birth: Birth) -> None:
-        """Make a place for the copy while nothing of the original runs. Raises `OSError`."""
+        """Tell the copy where its place is while nothing of the original runs. Raises `OSError`."""
         if self._has_threads(birth.parent):
             raise OSError(errno.EBUSY, "the session has a hidden thread")
         birth.held = birth.waiting[birth.parent.pid]
-        birth.rules = self.rooms.make(birth.parent, birth.child)
+        if birth.trouble is not None:
+            raise birth.trouble
         birth.line.send(birth.child.box.encode())
 
     def _set_apart(self, birth: Birth) -> None:
@@ -278,6 +290,8 @@ class Births:
             answer(birth.parent.family, number, 0)
         if birth.child.pid < 0:
             hang_up(birth.child.channel)
+            with contextlib.suppress(OSError):
+                self.rooms.clear(birth.child)
         family = birth.parent.family
         suspect = birth.missing > 0 or birth.suspect
         others = [other for other in self.lines.values() if other.parent.family is family]
@@ -300,11 +314,9 @@ class Births:
                     self._server.kill(birth.parent.family)
                     self._end_birth(line)
 
-    def patience(self) -> float | None:
-        """Seconds until `end_late` must be called; None: no need."""
-        if not self.lines:
-            return None
-        return max(0.0, min(birth.until for birth in self.lines.values()) - time.monotonic())
+    def due(self) -> float | None:
+        """When `end_late` must be called (`time.monotonic()` seconds); None: no need."""
+        return min((birth.until for birth in self.lines.values()), default=None)
 
     def end_of(self, member: Member) -> None:
         """Forks from a session that has ended, or that brought one, are over."""

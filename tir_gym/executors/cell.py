@@ -35,7 +35,7 @@ del parent, package, module, name, source, exactly
 main(config)
 """
 """The program that a cell's interpreter is started with; the rest comes through its standard input."""
-_PROGRAMS = ("jail", "seccomp", "sink", "trace", "guest", "confine", "keeper")
+_PROGRAMS = ("jail", "seccomp", "sink", "trace", "halves", "guest", "confine", "keeper")
 _LAST_HELLO = 1 << 16
 
 

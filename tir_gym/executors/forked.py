@@ -57,14 +57,22 @@ class ForkedSession(GuestSession):
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.at_home = bool(server.hello["namespaces"])
         """True where the working directory has the path that every session has which is no copy."""
+        self.meanwhile: Callable[[], None] | None = None
+        """What the host is to do while the first submission runs."""
         super().__init__(self._socket, self._child, limits)
         register(self)
 
     @classmethod
-    def start(cls, server: ServerProcess, limits: Limits, register: Callable[[Any], None]) -> "ForkedSession":
-        """Ask `server` for a new child, which waits for `begin`; returns before it exists."""
+    def start(
+        cls, server: ServerProcess, limits: Limits, register: Callable[[Any], None], later: bool = False
+    ) -> "ForkedSession":
+        """Ask `server` for a new child, which waits for `begin`; returns before it exists.
+
+        `later`: it leaves the processor to others for a moment first.
+        """
         self = cls(server, limits, register)
         order = {"t": "open", "sid": self._child.sid, "secret": self.secret.hex(), "limits": orders(limits)}
+        order["later"] = later
         with self._far:
             server.send(order, [self._far])
         return self
@@ -75,6 +83,14 @@ class ForkedSession(GuestSession):
         if ancillary:
             self._pid = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
         return data
+
+    def submit(self, code: str, deadline: float) -> int:
+        """See `Session.submit`."""
+        turn = super().submit(code, deadline)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
+        return turn
 
     def waits(self) -> bool:
         """False once this session, which nobody has used yet, has died."""

@@ -43,7 +43,11 @@ class _State:
         _STATES.add(self)
 
     def take(self, server: ServerProcess, limits: Limits, spare: int) -> ForkedSession:
-        """A session for `limits`, started ahead if there is one; then have `spare` more of the kind on the way."""
+        """A session for `limits`, started ahead if there is one.
+
+        Where those run short, it has as many as `spare` made ready while its first submission runs: several at a time,
+        so that most openings pay for none.
+        """
         if self.shape != limits:
             self.drop_spares()
             self.shape = limits
@@ -52,9 +56,15 @@ class _State:
             first = self.spares.popleft()
             found = first if first.waits() else None
         found = found or ForkedSession.start(server, limits, self.sessions.add)
-        while len(self.spares) < spare:
-            self.spares.append(ForkedSession.start(server, limits, self.sessions.add))
+        if len(self.spares) <= spare // 4 < spare:
+            found.meanwhile = functools.partial(self.restock, server, limits, spare)
         return found
+
+    def restock(self, server: ServerProcess, limits: Limits, spare: int) -> None:
+        """Have as many as `spare` sessions on the way, if they are still what is asked for."""
+        with self.lock:
+            while len(self.spares) < spare and self.shape == limits and self.server is server and not server.dead:
+                self.spares.append(ForkedSession.start(server, limits, self.sessions.add, later=True))
 
     def drop_spares(self) -> None:
         while self.spares:
@@ -203,7 +213,7 @@ class ForkServer(Executor):
         fresh = functools.partial(self._fresh, limits, seed, tuple(tools))
         state = self._own
         with state.lock:
-            self._serving()
+            self._require_lease()
             return DurableSession(fresh, limits, state.roster, state.sessions.add).start()
 
     def _fresh(self, limits: Limits, seed: int, tools: Sequence[ToolSignature]) -> ForkedSession:
@@ -212,11 +222,14 @@ class ForkServer(Executor):
         session.begin(seed, tools)
         return session
 
+    def _require_lease(self) -> None:
+        if self._own.leases == 0:
+            raise RuntimeError("open() without a lease; call acquire() first")
+
     def _serving(self) -> ServerProcess:
         """The server, started anew where it has died."""
+        self._require_lease()
         state = self._own
-        if state.leases == 0:
-            raise RuntimeError("open() without a lease; call acquire() first")
         if state.server is None or not state.server.alive():
             state.drop_spares()
             if state.server is not None:

@@ -48,9 +48,13 @@ def _no_constant(name: str) -> Any:
     raise BadFrameError(f"{name} is not JSON")
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
 def pack(message: dict[str, Any]) -> bytes:
     """A message as it travels: its length in four bytes, then JSON. Raises `TypeError` or `ValueError`."""
-    body = json.dumps(message, allow_nan=False).encode()
+    body = _encode(message).encode()
     return struct.pack("!I", len(body)) + body
 
 
@@ -113,7 +117,7 @@ def relative_path(path: str) -> str:
 def unpack(body: bytes) -> dict[str, Any]:
     """The message in a frame's body. Raises `BadFrameError` for whatever is not a JSON object with a type."""
     try:
-        message = json.loads(body, parse_constant=_no_constant)
+        message = _decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise BadFrameError(f"{type(error).__name__} in a frame") from None
     if not isinstance(message, dict) or not isinstance(message.get("t"), str):

@@ -10,7 +10,9 @@ import fcntl
 import os
 import resource
 import signal
+import stat
 import struct
+from collections.abc import Sequence
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_PIVOT_ROOT, _SYS_MOUNT_SETATTR, _SYS_CAPSET = 155, 442, 126
@@ -31,6 +33,9 @@ _NEVER = 1 << 0 | 1 << 6 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12  # execute, make
 _MADV_COLLAPSE = 25
 COPIES = 96
 """Live copies of one session for which the limit on tasks leaves room."""
+
+
+Places = Sequence[str | int]
 
 
 def _check(result: int, what: str) -> int:
@@ -162,10 +167,10 @@ def landlock_abi() -> int:
     return max(0, int(_LIBC.syscall(_SYS_LANDLOCK_CREATE, None, 0, 1)))
 
 
-def landlock_rules(abi: int, read: list[str], write: list[str], devices: list[str], execute: bool = False) -> int:
+def landlock_rules(abi: int, read: Places, write: Places, devices: Places, execute: bool = False) -> int:
     """A rule set (descriptor): read under `read`, also change under `write`, use the files `devices`; no TCP.
 
-    With `execute`, what may be read only may be executed.
+    With `execute`, what may be read only may be executed. Places are paths, or descriptors of such.
     """
     top = 13 + (abi >= 2) + (abi >= 3) + (abi >= 5)
     every = (1 << top) - 1
@@ -175,15 +180,16 @@ def landlock_rules(abi: int, read: list[str], write: list[str], devices: list[st
     os.set_inheritable(ruleset, False)
     reading = _READ | (_EXECUTE if execute else 0)
     rules = [(p, reading) for p in read] + [(p, every & ~_NEVER) for p in write] + [(p, _DEVICE) for p in devices]
-    for path, allowed in rules:
-        fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    for place, allowed in rules:
+        fd = place if isinstance(place, int) else os.open(place, os.O_PATH | os.O_CLOEXEC)
         try:
-            if not os.path.isdir(path):  # noqa: PTH112 - the guest's half keeps to os
+            if not stat.S_ISDIR(os.fstat(fd).st_mode):
                 allowed &= _DEVICE | _EXECUTE
             rule = struct.pack("=Qi", allowed, fd)
-            _syscall(f"landlock_add_rule {path}", _SYS_LANDLOCK_ADD, ruleset, 1, rule, 0)
+            _syscall(f"landlock_add_rule {place}", _SYS_LANDLOCK_ADD, ruleset, 1, rule, 0)
         finally:
-            os.close(fd)
+            if fd != place:
+                os.close(fd)
     return ruleset
 
 

@@ -31,6 +31,7 @@ _PROGRAMS = (
     "seccomp",
     "sink",
     "trace",
+    "halves",
     "guest",
     "confine",
     "launcher",

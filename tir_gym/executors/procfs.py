@@ -43,7 +43,7 @@ class Processes:
     def shares_memory(self, pid: str, mark: str) -> bool:
         """Whether it has writable memory that is shared, or any of a file that `mark` tells in a line of its maps."""
         maps = self.read(f"{pid}/maps")
-        return mark in maps or any(f" {rights} " in maps for rights in ("rw-s", "rwxs", "-w-s", "-wxs"))
+        return any(text in maps for text in (mark, "w-s ", "wxs "))
 
     def stat(self, path: str) -> os.stat_result:
         """What a link of /proc leads to."""
@@ -64,5 +64,10 @@ class Processes:
     def read(self, path: str) -> str:
         """A file's text."""
         fd = os.open(path, os.O_RDONLY, dir_fd=self._proc)
-        with open(fd, encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            return file.read()
+        try:
+            pieces = [os.read(fd, 1 << 16)]
+            while pieces[-1]:
+                pieces.append(os.read(fd, 1 << 16))
+        finally:
+            os.close(fd)
+        return b"".join(pieces).decode("ascii", "replace")

@@ -19,17 +19,21 @@ import signal
 import socket
 import struct
 import sys
+import time
 import types
+from collections import deque
 from typing import Any
 
 from tir_gym.executors import guest, jail, seccomp
 from tir_gym.executors.births import CONTINUE, Births, answer, hang_up
-from tir_gym.executors.confine import WARM, Confinement
+from tir_gym.executors.confine import WARM, Confinement, fill_holes
 from tir_gym.executors.rooms import Family, Member
 from tir_gym.executors.sweep import remove_tree
 
 _RECEIVE_NOTICE = 0xC0502100
 _GET_INFO, _INFO_EXIT = 0xC040FF0B, 8
+_LATER_S = 0.002
+"""Seconds that a session made ahead of demand waits for the one whose place it will take."""
 _SOCKETS = {"open": 1, "fork": 2}
 """How many come with an order."""
 
@@ -51,6 +55,8 @@ class Server:
         self.nursery, self.nursery_child = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.child: dict[str, Any] | None = None
         self.stale: set[int] = set()
+        self.later: deque[tuple[float, dict[str, Any], socket.socket]] = deque()
+        """Orders for sessions that nobody waits for, and when they are due."""
         self.running = True
         self.jail = Confinement(config)
         self.births = Births(self, self.jail)
@@ -81,6 +87,7 @@ class Server:
         os.close(self.config["statm"])
         random.seed(0)
         gc.collect()
+        self.filling = fill_holes()
         gc.freeze()
         with contextlib.suppress(OSError):
             jail.collapse_heap(self.config["proc"])
@@ -88,7 +95,7 @@ class Server:
     def run(self) -> dict[str, Any]:
         """Serve until the control socket ends (then the process does); in a child return its limits."""
         while self.running:
-            events = self.epoll.poll(self.births.patience())
+            events = self.epoll.poll(self._patience())
             self.stale.clear()
             for fd, mask in events:
                 handler = self.handlers.get(fd) if fd not in self.stale else None
@@ -97,7 +104,18 @@ class Server:
                 if self.child is not None:
                     return self.child
             self.births.end_late()
+            if self.later and time.monotonic() >= self.later[0][0]:
+                self._open(*self.later.popleft()[1:])
+                if self.child is not None:
+                    return self.child
         os._exit(0)
+
+    def _patience(self) -> float | None:
+        """Seconds until there is something to do though nothing comes; None: never."""
+        due = [self.later[0][0]] if self.later else []
+        if (late := self.births.due()) is not None:
+            due.append(late)
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def watch(self, fd: int, handler: Any) -> None:
         """Have `handler(mask)` called when `fd` is readable."""
@@ -136,6 +154,8 @@ class Server:
                 if len(sockets) < _SOCKETS[message["t"]]:  # no room for more; the host sees the ends of those lost
                     for end in sockets:
                         end.close()
+                elif message.get("later"):
+                    self.later.append((time.monotonic() + _LATER_S, message, sockets[0]))
                 elif message["t"] == "open":
                     self._open(message, sockets[0])
                 else:
@@ -221,6 +241,7 @@ class Server:
         if refusal or call != seccomp.RESTRICT:  # else it is answered when both halves have come
             answer(family, number, 0 if refusal else CONTINUE, refusal)
         births.settle(family)
+        births.prepare(family)
 
     # --- ends ----------------------------------------------------------------------------------------------------
     def _reap(self, _: int) -> None:
@@ -300,6 +321,7 @@ class Server:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL if self.jail.programs else signal.SIG_IGN)
             inherited = [self.control, self.nursery, self.wake, self.wake_child, *self.births.lines]
             inherited += [birth.child.channel for birth in self.births.lines.values()]
+            inherited += [waiting for _, _, waiting in self.later]
             for end in [*inherited, *(member.channel for member in self.members.values())]:
                 end.detach()  # closed below by number; never again when the object dies
             self.epoll.close()
@@ -308,7 +330,7 @@ class Server:
             limits = message["limits"] | {"readable": self.jail.readable}
             limits["work"] = self.jail.root(message["sid"]) + "/work"
             self.child = limits
-            for table in (self.members, self.families, self.births.lines, self.handlers, self.config):
+            for table in (self.members, self.families, self.births.lines, self.handlers, self.config, self.later):
                 table.clear()
         except BaseException as error:
             with contextlib.suppress(OSError):

@@ -44,6 +44,8 @@ from tir_gym.executors.process import START_S, wait_readable
 
 _READS = 4
 """How often one session is read from before the others have their turn."""
+_PIECE = 1 << 17
+"""Bytes that are read at once."""
 
 
 class Channel(Protocol):
@@ -142,11 +144,12 @@ class GuestSession(Session):
         self._out += pack(message)
 
     def begin(self, seed: int, tools: Sequence[ToolSignature]) -> None:
-        """Queue what makes a warm interpreter the session of one episode: its seed and the functions it has."""
+        """Send what makes a warm interpreter the session of one episode: its seed and the functions it has."""
         require_seed(seed)
         self._tools = {tool.name: tuple(tool.parameter_names) for tool in tools}
         offered = [{"name": t.name, "parameters": list(t.parameter_names), "doc": t.description} for t in tools]
         self.tell({"t": "begin", "seed": seed, "tools": offered})
+        self._flush()
 
     # --- running -------------------------------------------------------------------------------------------------
     def submit(self, code: str, deadline: float) -> int:
@@ -320,7 +323,7 @@ class GuestSession(Session):
     def _receive(self) -> None:
         for _ in range(_READS):
             try:
-                data = self._read(1 << 17)
+                data = self._read(_PIECE)
             except BlockingIOError:
                 return
             except OSError:
@@ -333,8 +336,8 @@ class GuestSession(Session):
                 self._frames()
             except BadFrameError as error:
                 self._lose(RunStatus.PROTOCOL_ERROR, f"the session broke the protocol: {error}")
-            if self._lost:
-                return
+            if self._lost or (self._events and len(data) < _PIECE):
+                return  # what may have come since is heard of the next time
 
     def _frames(self) -> None:
         while len(self._in) >= 4 and not self._lost:
