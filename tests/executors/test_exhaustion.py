@@ -177,3 +177,10 @@ def test_a_file_that_trickles_in_has_one_deadline() -> None:
         with pytest.raises(RuntimeError, match="no reply to 'get' in time"):
             session.get("large")
         assert session.fileno() == -1
+
+
+def test_memory_too_small_to_start_with_is_told() -> None:
+    with ForkServer((), spare=0).leased() as executor:
+        done = run(executor.open(replace(LIMITS, memory_mb=1), 0), "6 * 7")
+        assert done.status is RunStatus.EXECUTOR_ERROR
+        assert done.error == "memory_mb=1 is not enough to start with; allow a session 16 or more"

@@ -63,8 +63,11 @@ class Confinement:
         """The server's own mount namespace, to come back to: by its pid descriptor it would stay where it is."""
         self.abi = jail.landlock_abi()
         self.readable = _readable(config)
-        self._kept = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*self.readable, "/dev/null"]]
-        """The places that copies may reach, too, open: to name them anew for each copy would take a while."""
+        reached = [*self.readable, "/dev/null"]
+        self._reached: jail.Places = reached
+        """What copies may read, the last one as a device; where it is few, open: to find it anew would take a while."""
+        if self.spaces:
+            self._reached = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in reached]
         self.separate_users = config["whole_ids"] and (self.spaces or _open_to_all(config["python"]))
         self.own_files = self.spaces or self.separate_users
         self.landlock = -1
@@ -114,7 +117,7 @@ class Confinement:
 
     def copy_rules(self, base: str) -> int:
         """The Landlock rule set (descriptor) of a copy whose files are under `base`, -1 where there is no Landlock."""
-        return jail.landlock_rules(self.abi, self._kept[:-1], [base], self._kept[-1:]) if self.abi else -1
+        return jail.landlock_rules(self.abi, self._reached[:-1], [base], self._reached[-1:]) if self.abi else -1
 
     def enter(self, sid: int, limits: dict[str, Any], channel: int, uid: int, nursery: int) -> None:
         """Confine this process; its gate goes to the server over `nursery`. Raises `OSError`."""

@@ -162,12 +162,17 @@ class Guest:
 
     # --- the loop ------------------------------------------------------------------------------------------------
     def rehearse(self) -> None:
-        """Run a submission nobody asked for, so that the first real one finds its memory already this process's own."""
+        """Run a submission nobody asked for, so that the first real one finds its memory already this process's own.
+
+        Raises `MemoryError`.
+        """
         be_predictable(0)
         said = self.submission({"t": "run", "n": 0, "code": "print(1)\n1", "token": "rehearsal"})
         _decode(frame(said)[4:].decode())
         linecache.cache.clear()
-        del self.main.__dict__["_"]
+        self.main.__dict__.pop("_", None)
+        if said["status"] == "memory":
+            raise MemoryError
 
     def loop(self) -> None:
         """Serve the host until the channel ends."""
@@ -450,6 +455,11 @@ def be_predictable(seed: int) -> None:
 
 def run(limits: dict[str, Any]) -> None:
     """Be a session until the host ends it."""
-    guest = Guest(limits)
-    guest.rehearse()
+    try:
+        guest = Guest(limits)
+        guest.rehearse()
+    except MemoryError:
+        text = f"memory_mb={limits['memory'] >> 20} is not enough to start with; allow a session 16 or more"
+        os.write(CHANNEL, frame({"t": "failed", "text": text}))
+        os._exit(70)
     guest.loop()
