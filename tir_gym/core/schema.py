@@ -279,6 +279,8 @@ class EpisodeRecord(_Model):
     """What the episode changed in the world."""
     rewards: dict[str, Number]
     total: Number
+    reward_faults: dict[str, str] = {}
+    """The error of each channel that could not be computed, which is nan."""
     reward_channels: tuple[str, ...]
     reward_program: dict[str, Any] = {}
     """The program as data; {} where it cannot be written down."""

@@ -177,6 +177,16 @@ def _first(items: Any, turn: int) -> Any:
 _turn_of = attrgetter("turn")
 
 
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """What an episode earned so far: each channel, the combined value, and why channels failed to be computed."""
+
+    channels: dict[str, float]
+    total: float
+    faults: dict[str, str] = field(default_factory=dict)
+    """The error of each channel whose component raised; such a channel is nan. "total": of the combination."""
+
+
 class Rewards(ABC):
     """A reward program: named channels and their combination, a pure function of the episode so far.
 
@@ -190,11 +200,15 @@ class Rewards(ABC):
 
     @abstractmethod
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
-        """Each channel's value so far."""
+        """Each channel's value so far. Raises what a component raises."""
 
     @abstractmethod
     def total(self, channels: Mapping[str, float]) -> float:
         """The combined value; a step's reward is its increment."""
+
+    @abstractmethod
+    def earned(self, view: EpisodeView) -> Earned:
+        """Both, for drivers: an exception of a component is our fault, so its channels are nan, and it is kept."""
 
     def data(self) -> dict[str, Any]:
         """The program as JSON data for a record; {} where it cannot be written down."""

@@ -182,6 +182,11 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         return self._slot.rewards
 
     @property
+    def reward_faults(self) -> dict[str, str]:
+        """The error of each channel that could not be computed."""
+        return dict(self._slot.reward_faults)
+
+    @property
     def view(self) -> EpisodeView:
         """What the rewards are computed from now."""
         return self.episode.view(*self._slot.began_with)

@@ -78,6 +78,8 @@ class Slot:
         self._fresh = False
         self._total = 0.0
         self._channels: dict[str, float] = {}
+        self.reward_faults: dict[str, str] = {}
+        """The error of each channel that could not be computed."""
         self.groups: Groups | None = None
         """Statistics of rollouts for the episodes to come; an episode keeps those that it began with."""
         self.progress = NO_PROGRESS
@@ -107,6 +109,7 @@ class Slot:
         self._history = _History()
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
+        self.reward_faults = {}
         self.began_with = (
             NO_GROUP if self.groups is None else self.groups.view(self.setting.env_id, task.id),
             self.progress,
@@ -170,6 +173,8 @@ class Slot:
                 self._close_sessions()
         tier = self._executor.tier if self._executor is not None and self.setting.runs_code else ""
         info = build_info(episode, turn, self._channels, self._total, fresh=self._fresh, tier=tier)
+        if self.reward_faults and not info["failure"]:
+            info["failure"] = "; ".join(f"reward {name}: {fault}" for name, fault in self.reward_faults.items())
         observation: Any = turn.observation if self._fresh else ""
         if self.setting.domain.image_shape is not None:
             images = tuple(image.pixels.copy() for image in turn.images) if self._fresh else ()
@@ -189,8 +194,9 @@ class Slot:
         rewards = self.setting.rewards
         if not (episode.outcome or rewards.per_step):
             return 0.0
-        self._channels = rewards.evaluate(episode.view(*self.began_with))
-        before, self._total = self._total, rewards.total(self._channels)
+        earned = rewards.earned(episode.view(*self.began_with))
+        before, self._total = self._total, earned.total
+        self._channels, self.reward_faults = earned.channels, earned.faults
         return self._total - before
 
     # --- copies ----------------------------------------------------------------------------------------------------
@@ -219,6 +225,7 @@ class Slot:
         self._history = other._history.copy()
         self._turn, self._fresh = other._turn, other._fresh
         self._total, self._channels = other._total, dict(other._channels)
+        self.reward_faults = dict(other.reward_faults)
         self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
 
     def state(self) -> EpisodeState:

@@ -55,6 +55,7 @@ class Margin(_Calibration):
     b: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.b <= 1:
             raise ValueError(f"b={self.b} must be above 0, to be proper, and at most 1, to keep right above wrong")
 
@@ -70,6 +71,7 @@ class LogScore(_Calibration):
     floor: float = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.floor < 0.5:
             raise ValueError(f"floor={self.floor} must be above 0 and below 0.5")
 
@@ -91,6 +93,7 @@ class Abstention(RewardComponent):
     words: tuple[str, ...] = ("i don't know", "unknown", "none")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < 1:
             raise ValueError(f"threshold={self.threshold} must be at least 0 and below 1")
 

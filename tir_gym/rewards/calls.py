@@ -25,12 +25,8 @@ class ToolRLCorrectness(RewardComponent):
     high: float = 3.0
     low: float = -3.0
     grain: tool_calls.Grain = "fine"
-    schedule: str = ""
+    schedule: Literal["", "max1", "max1_step30_max3", "linear"] = ""
     no_call_expected: bool = False
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("", "max1", "max1_step30_max3", "linear"):
-            raise ValueError(f"schedule={self.schedule!r} must be '', 'max1', 'max1_step30_max3' or 'linear'")
 
     def unearned(self) -> float:
         """It does not ask how right the answer is."""
@@ -104,10 +100,6 @@ class MatchTIR(RewardComponent):
 
     matching: Literal["assignment", "greedy", "transport"] = "assignment"
     penalty: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.matching not in ("assignment", "greedy", "transport"):
-            raise ValueError(f"matching={self.matching!r} must be 'assignment', 'greedy' or 'transport'")
 
     def unearned(self) -> float:
         """It does not ask how right the answer is."""

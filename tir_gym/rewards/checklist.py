@@ -3,6 +3,7 @@
 An item that cannot be judged makes the channel invalid, not false.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,9 +140,14 @@ class Item:
         """
         if not self.rule:
             return view.judgements.get(self.id) if view.ended else False
+        return self.predicate(view, **dict(self.parameters))
+
+    @property
+    def predicate(self) -> Predicate:
+        """The rule's. Raises `ValueError` for one that is not registered."""
         if self.rule not in _PREDICATES:
             raise ValueError(f"item {self.id!r}: no predicate {self.rule!r}; there are {', '.join(predicates())}")
-        return _PREDICATES[self.rule](view, **dict(self.parameters))
+        return _PREDICATES[self.rule]
 
     @classmethod
     def of(cls, data: "Item | Mapping[str, Any]") -> "Item":
@@ -155,6 +161,25 @@ class Item:
             return cls(**known, parameters=tuple(sorted(dict(parameters).items())))
         except (TypeError, ValueError) as error:
             raise ValueError(f"checklist item {data!r}: {error}") from None
+
+
+def check_items(items: Sequence[Item]) -> None:
+    """Hold items against the registered predicates (register your own first) and against each other.
+
+    Raises `ValueError` that names the item: for an unknown rule, for parameters that the rule does not take, for a need
+    that is not in the list, for an id that occurs twice.
+    """
+    known = [item.id for item in items]
+    for item in items:
+        if known.count(item.id) > 1:
+            raise ValueError(f"two items are called {item.id!r}")
+        if missing := set(item.needs) - set(known):
+            raise ValueError(f"item {item.id!r} needs {sorted(missing)}, which are not in its checklist")
+        if item.rule:
+            try:
+                inspect.signature(item.predicate).bind(None, **dict(item.parameters))
+            except TypeError as error:
+                raise ValueError(f"item {item.id!r}: rule {item.rule!r}: {error}") from None
 
 
 def items_of(view: EpisodeView) -> tuple[Item, ...]:
@@ -214,8 +239,8 @@ class Checklist(RewardComponent):
     mode: Literal["paper", "repo"] = "paper"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("paper", "repo"):
-            raise ValueError(f"mode={self.mode!r} must be 'paper' or 'repo'")
+        super().__post_init__()
+        check_items(self.items)
 
     def unearned(self) -> float:
         """It does not ask how right the answer is."""
@@ -266,6 +291,10 @@ class Rubric(RewardComponent):
     channels: ClassVar[tuple[str, ...]] = ("rubric",)
 
     items: tuple[Item, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_items(self.items)
 
     def unearned(self) -> float:
         """It does not ask how right the answer is."""

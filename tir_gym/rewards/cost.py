@@ -106,6 +106,7 @@ class ToolOrchestra(RewardComponent):
     time: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         weights = (*(weight for _, weight in self.tools), self.outcome, self.money, self.time)
         if not all(0 <= weight <= 1 for weight in weights):
             raise ValueError(f"preferences {weights} must be in [0, 1]")

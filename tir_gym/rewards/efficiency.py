@@ -240,10 +240,9 @@ class SPEAR(RewardComponent):
     mode: Literal["cosine", "constant", "none"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("cosine", "constant", "none") or self.total < 1:
-            raise ValueError(
-                f"mode={self.mode!r} must be 'cosine', 'constant' or 'none', total={self.total} at least 1"
-            )
+        super().__post_init__()
+        if self.total < 1:
+            raise ValueError(f"total={self.total} must be at least 1")
 
     def unearned(self) -> float:
         """Calling tools is what it pays for."""

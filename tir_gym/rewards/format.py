@@ -6,7 +6,7 @@ The published ones judge text against one syntax; here each is judged by the par
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tir_gym.core.action import Action, ParseErrorType, Part
 from tir_gym.core.transcript import CallRecord
@@ -56,11 +56,7 @@ class ToolRLFormat(RewardComponent):
 
     high: float = 1.0
     low: float = 0.0
-    schedule: str = ""
-
-    def __post_init__(self) -> None:
-        if self.schedule not in ("", "max1_step30_max3", "linear"):
-            raise ValueError(f"schedule={self.schedule!r} must be '', 'max1_step30_max3' or 'linear'")
+    schedule: Literal["", "max1_step30_max3", "linear"] = ""
 
     def unearned(self) -> float:
         """For form, or for what else can be had without the answer."""

@@ -3,11 +3,11 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from tir_gym.core.view import NO_PROGRESS, EpisodeView, Progress, Rewards
+from tir_gym.core.view import NO_PROGRESS, Earned, EpisodeView, Progress, Rewards
 from tir_gym.rewards.combine import Combine, WeightedSum
 from tir_gym.rewards.schedules import Schedule
 
@@ -15,12 +15,36 @@ INVALID = math.nan
 """The value of a channel that has no valid one."""
 
 
+def check_options(component: "RewardComponent") -> None:
+    """Hold a component's options against the types of its fields: numbers, text, truth values and `Literal` choices.
+
+    Raises `ValueError` for a choice that there is not, `TypeError` for another type; both name the option.
+    """
+    name = type(component).__name__
+    if not is_dataclass(component):
+        return
+    for option in fields(component):
+        kind: Any = option.type
+        value = getattr(component, option.name)
+        if get_origin(kind) is Literal:
+            if value not in get_args(kind):
+                raise ValueError(
+                    f"{name}: {option.name}={value!r} must be one of {', '.join(map(repr, get_args(kind)))}"
+                )
+        elif kind is float or kind is int:
+            if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
+                raise TypeError(f"{name}: {option.name}={value!r} must be {'a whole' if kind is int else 'a'} number")
+        elif (kind is str or kind is bool or kind is tuple) and not isinstance(value, kind):
+            raise TypeError(f"{name}: {option.name}={value!r} must be of type {kind.__name__}")
+
+
 class RewardComponent(ABC):
     """A pure, picklable function of an episode that gives named channels; subclass it as a frozen dataclass.
 
     Its docstring states formula, range and source. It reads what the policy did from `view.actions` and `view.calls`,
     never text that a tool, a user or a document brought (`reads_tool_text` for the few published ones that do).
-    A channel without a valid value is `INVALID`, which is not 0.
+    A channel without a valid value is `INVALID`, which is not 0. Options are checked when it is made (`check_options`);
+    what it raises in `evaluate` makes its channels `INVALID`, with the error kept, and ends no episode.
     """
 
     channels: ClassVar[tuple[str, ...]]
@@ -29,6 +53,9 @@ class RewardComponent(ABC):
     needs_group: ClassVar[bool] = False
     """True where it reads `view.group`: live it is invalid without a frozen snapshot."""
     reads_tool_text: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @abstractmethod
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
@@ -71,6 +98,8 @@ class Term:
     def __post_init__(self) -> None:
         if not isinstance(self.component, RewardComponent):
             raise TypeError(f"{self.component!r} is no RewardComponent")
+        if not getattr(self.component, "channels", ()):
+            raise TypeError(f"{type(self.component).__name__} names no channels")
         if not math.isfinite(self.weight):
             raise ValueError(f"weight={self.weight} of {type(self.component).__name__} must be finite")
         if not self.low <= self.high:
@@ -86,6 +115,8 @@ class Term:
         values = component.evaluate(view)
         if values.keys() != set(component.channels):
             raise ValueError(f"{type(component).__name__} gave {list(values)}, its channels are {component.channels}")
+        if any(math.isinf(value) for value in values.values()):
+            raise ValueError(f"{type(component).__name__} gave {values}: a value is finite, or nan where it is invalid")
         if self.schedule is not None:
             factor = self.schedule.factor(view.progress)
             values = {name: factor * value for name, value in values.items()}
@@ -141,11 +172,28 @@ class RewardProgram(Rewards):
         return {name: term.weight for term in self.terms for name in term.component.channels}
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
-        """Each channel's value for the episode so far; nan where it is invalid."""
+        """Each channel's value for the episode so far; nan where it is invalid. Raises what a component raises."""
         values: dict[str, float] = {}
         for term in self.terms:
             values |= term.evaluate(view)
         return values
+
+    def earned(self, view: EpisodeView) -> Earned:
+        """All channels and the combined value; nan for a channel whose component raised, and for what depends on it."""
+        values: dict[str, float] = {}
+        faults: dict[str, str] = {}
+        for term in self.terms:
+            try:
+                values |= term.evaluate(view)
+            except Exception as error:
+                values |= dict.fromkeys(term.component.channels, INVALID)
+                faults |= dict.fromkeys(term.component.channels, f"{type(error).__name__}: {error}")
+        try:
+            total = self.total(values)
+        except Exception as error:
+            total = INVALID
+            faults["total"] = f"{type(error).__name__}: {error}"
+        return Earned(values, total, faults)
 
     def total(self, channels: Mapping[str, float]) -> float:
         """The combined value; nan where it needs a channel that is invalid."""
@@ -165,7 +213,7 @@ class RewardProgram(Rewards):
 
     def by_turn(self, view: EpisodeView) -> list[dict[str, float]]:
         """Each channel's value after each turn, as a live episode has them."""
-        return [self.evaluate(view.until(turn)) for turn in range(1, view.turns + 1)]
+        return [self.earned(view.until(turn)).channels for turn in range(1, view.turns + 1)]
 
     def data(self) -> dict[str, Any]:
         """The program as JSON data, read by `catalogue.program_of`; {} with a component that is none of ours."""

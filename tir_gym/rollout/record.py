@@ -45,6 +45,7 @@ def record_of(env: ToolEnv, *, key: str = "", policy: str = "") -> EpisodeRecord
         world_diff=episode.world_diff,
         rewards=rewards,
         total=total,
+        reward_faults=env.reward_faults,
         reward_channels=setting.rewards.channels,
         reward_program=setting.rewards.data(),
         group=group,

@@ -1,6 +1,5 @@
 """Verdicts and rewards anew: from the record of an episode alone, or by replaying it."""
 
-import contextlib
 import json
 import math
 from collections.abc import Callable
@@ -89,26 +88,31 @@ class Rescorer:
         """As `reward`."""
         if not record.valid or not record.outcome:
             return record
-        program, view = self._rewarding(record, rewards, group)
-        return record.model_copy(update={**_rewards_of(program, view), "group": view.group})
+        looks: list[str] = []
+        program, view = self._rewarding(record, rewards, group, looks)
+        found = _rewards_of(program, view)
+        _refuse(looks)
+        return record.model_copy(update={**found, "group": view.group})
 
     def rewards_by_turn(self, record: EpisodeRecord, *, rewards: RewardProgram | None = None) -> list[dict[str, float]]:
         """Each channel's value after each turn, as the live episode had them (nan all over where it was invalid)."""
-        program, view = self._rewarding(record, rewards, None)
+        looks: list[str] = []
+        program, view = self._rewarding(record, rewards, None, looks)
         turns = program.by_turn(view)
+        _refuse(looks)
         return turns if record.valid else [*turns[:-1], dict.fromkeys(program.channels, math.nan)]
 
     def view(self, record: EpisodeRecord) -> EpisodeView:
         """What the record's rewards are computed from, with its own verdict."""
-        return self._rewarding(record, None, None)[1]
+        return self._rewarding(record, None, None, [])[1]
 
     def _rewarding(
-        self, record: EpisodeRecord, rewards: RewardProgram | None, group: GroupView | None
+        self, record: EpisodeRecord, rewards: RewardProgram | None, group: GroupView | None, looks: list[str]
     ) -> tuple[RewardProgram, EpisodeView]:
-        """The program, and what it is evaluated on."""
+        """The program, and what it is evaluated on; looks at the world are noted."""
         bench = self._bench(record)
         program = rewards or cast(RewardProgram, bench.setting.rewards)
-        view = bench.view(record, bench.task(record, channels=rewards is None))
+        view = bench.view(record, bench.task(record, channels=rewards is None), looks)
         return program, view if group is None else replace(view, group=group)
 
     def close(self) -> None:
@@ -153,10 +157,10 @@ class _Bench:
         has_world = view.evidence.world is not None
         score, failure = _judge(self._verifier, view.evidence, task.gold)
         outcome = _outcome(record.ended_by, score)
-        rewards = {"rewards": dict.fromkeys(record.reward_channels, math.nan), "total": math.nan}
+        nothing = dict.fromkeys(record.reward_channels, math.nan)
+        rewards: dict[str, Any] = {"rewards": nothing, "total": math.nan, "reward_faults": {}}
         if outcome.valid:
-            with contextlib.suppress(NeedsReplay):
-                rewards = _rewards_of(self.setting.rewards, replace(view, score=score, outcome=outcome))
+            rewards = _rewards_of(self.setting.rewards, replace(view, score=score, outcome=outcome))
         if looks or (has_world and score is None):
             why = f" ({failure})" if failure and not looks else ""
             raise NeedsReplay(f"the verdict of {record.state.env_id} looks at the world{why}: replay with --reverify")
@@ -188,7 +192,7 @@ class _Bench:
         again = record_of(self._env, key=record.key, policy=record.policy)
         if mismatch and _course(again) != _course(record):
             raise RescoreError(str(mismatch)) from mismatch
-        taken = ("state", "outcome", "valid", "failure", "verdict", "rewards", "total", "version")
+        taken = ("state", "outcome", "valid", "failure", "verdict", "rewards", "total", "reward_faults", "version")
         return record.model_copy(update={name: getattr(again, name) for name in taken})
 
     def close(self) -> None:
@@ -199,10 +203,10 @@ class _Bench:
             self._env.close()
             self._env = None
 
-    def view(self, record: EpisodeRecord, task: Task, looks: list[str] | None = None) -> EpisodeView:
+    def view(self, record: EpisodeRecord, task: Task, looks: list[str]) -> EpisodeView:
         """What the record's rewards are computed from; who looks at the world is refused, and noted in `looks`."""
         has_world = type(self.setting.domain).world is not Domain.world
-        world = cast(World, _Absent([] if looks is None else looks)) if has_world else None
+        world = cast(World, _Absent(looks)) if has_world else None
         verdict = record.verdict
         score = Score(verdict.value, reason=verdict.reason, evidence=verdict.evidence) if verdict.valid else None
         return EpisodeView(
@@ -263,17 +267,19 @@ class _Absent:
         raise NeedsReplay("the world is not in the file")
 
 
+def _refuse(looks: list[str]) -> None:
+    """Raise for a component that looked at the world."""
+    if looks:
+        raise NeedsReplay("a reward component looks at the world, which is not in the file: replay the episode")
+
+
 def _rewards_of(program: Rewards, view: EpisodeView) -> dict[str, Any]:
-    """A record's fields about rewards. Raises `RescoreError` where a component of the record's cannot be evaluated."""
-    try:
-        values = program.evaluate(view)
-    except RescoreError:
-        raise
-    except (TypeError, ValueError, AttributeError, LookupError) as error:
-        raise RescoreError(f"the record's rewards cannot be evaluated: {type(error).__name__}: {error}") from error
+    """A record's fields about rewards."""
+    earned = program.earned(view)
     return {
-        "rewards": values,
-        "total": program.total(values),
+        "rewards": earned.channels,
+        "total": earned.total,
+        "reward_faults": earned.faults,
         "reward_channels": program.channels,
         "reward_program": program.data(),
     }

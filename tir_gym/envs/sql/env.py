@@ -34,6 +34,23 @@ class Sql(Domain):
     )
     floor: ClassVar[float] = 0.0
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": SqlToolkit}
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "id": "looked",
+            "question": "Did it look at a table?",
+            "rule": "called",
+            "parameters": {"tool": "describe_table"},
+        },
+        {
+            "id": "tried",
+            "question": "Did it try a query once it had looked?",
+            "rule": "called_before",
+            "parameters": {"first": "describe_table", "second": "query"},
+            "needs": ["looked"],
+        },
+        {"id": "solved", "question": "Is the query right?", "rule": "solved", "needs": ["tried"], "weight": 2.0},
+        {"id": "no_repeats", "question": "Was no call made twice?", "rule": "no_repeated_call", "needs": ["looked"]},
+    )
 
     mode: Mode = "test_suite"
     twins: Annotated[int, Field(ge=1, le=64)] = TWINS
