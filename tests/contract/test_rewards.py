@@ -109,7 +109,7 @@ def test_what_tools_say_changes_no_reward_that_does_not_declare_it(env_id):
     with Rescorer() as again:
         honest, lied = (again.reward(r).rewards for r in (record, record.model_copy(update={"transcript": transcript})))
     declared = {name for kind in components().values() if kind.reads_tool_text for name in kind.channels}
-    assert declared == {*SearchR1.channels, "calls.ftrl", "tool_star"}
+    assert declared == {*SearchR1.channels, "calls.ftrl", "calls.ftrl_turns", "tool_star"}
     for name in program.channels:
         if name not in declared:
             assert plain(lied[name]) == plain(honest[name]), name

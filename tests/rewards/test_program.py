@@ -184,6 +184,7 @@ def test_every_component_of_ours_says_what_it_computes():
             assert "reads" in doc, name
     assert [name for name, kind in components().items() if kind.reads_tool_text] == [
         "FTRL",
+        "FTRLTurns",
         "SearchR1",
         "ToolStarByText",
     ]

@@ -142,6 +142,8 @@ def test_channels_can_be_left_unsummed():
             inner = inner.env
         assert inner.reward_names == ("base", "format")
         assert inner.reward_space.contains(np.asarray(vector))
+        assert inner.reward_space == env.unwrapped.reward_space  # where MO-Gymnasium looks
+        assert env.unwrapped.reward_dim == len(vector) == 2
         assert np.asarray(vector).tolist() == [info["rewards"]["base"], info["rewards"]["format"]] == [0.0, 1.0]
         env.close()
 

@@ -182,6 +182,19 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         return self._slot.rewards
 
     @property
+    def reward_space(self) -> spaces.Box:
+        """Where the vector of reward channels lies, float64 of shape (channels,), as `RewardChannels` returns it.
+
+        Libraries for several objectives (MO-Gymnasium) look here; the environment's own reward is their combination.
+        """
+        return spaces.Box(-np.inf, np.inf, (len(self.setting.rewards.channels),), np.float64)
+
+    @property
+    def reward_dim(self) -> int:
+        """Number of reward channels."""
+        return len(self.setting.rewards.channels)
+
+    @property
     def reward_faults(self) -> dict[str, str]:
         """The error of each channel that could not be computed."""
         return dict(self._slot.reward_faults)

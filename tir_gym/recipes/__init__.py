@@ -12,8 +12,21 @@ from typing import Any
 
 import gymnasium as gym
 
-from tir_gym.rewards import calibration, calls, checklist, correctness, cost, efficiency, process
+from tir_gym.rewards import (
+    calibration,
+    calls,
+    checklist,
+    correctness,
+    cost,
+    efficiency,
+    labels,
+    process,
+)
 from tir_gym.rewards import format as form
+from tir_gym.rewards import (
+    icrl as demonstrated,
+)
+from tir_gym.rewards.combine import Combine, Gate
 from tir_gym.rewards.program import Base, RewardComponent, RewardProgram, Term
 from tir_gym.wrappers.rewards import UseRewards
 
@@ -36,9 +49,9 @@ PROTOCOLS = {
 """The syntax of a recipe's paper, where it is one of ours."""
 
 
-def _set(env: Env, *terms: Term | RewardComponent) -> Env:
+def _set(env: Env, *terms: Term | RewardComponent, combine: Combine | None = None) -> Env:
     """The terms, and the verifier's score to read where none of them is a measure of the answer."""
-    program = RewardProgram(terms)
+    program = RewardProgram(terms, combine)
     if "base" not in program.channels:
         program = program.with_term(Term(Base(), 0.0))
     return UseRewards(env, program)
@@ -190,8 +203,9 @@ def tapo(env: Env) -> Env:
 
 
 def skyrl_sql(env: Env) -> Env:
-    """SkyRL-SQL: the verifier's score, and -1 for a bad format."""
-    return _set(env, Base(), form.SkyRLSQLFormat())
+    """SkyRL-SQL: -1 for a bad format, else the verifier's score."""
+    gate = Gate("format.skyrl_sql", threshold=0.0, otherwise=-1.0)
+    return _set(env, Base(), form.SkyRLSQLFormat(), combine=gate)
 
 
 def rex_rag(env: Env) -> Env:
@@ -202,6 +216,91 @@ def rex_rag(env: Env) -> Env:
 def tl_training(env: Env) -> Env:
     """TL-Training: the reward of calls against gold's, [-2, 1]; needs `gold.data["calls"]`."""
     return _set(env, calls.TLTraining())
+
+
+def matchtir_ot(env: Env) -> Env:
+    """MatchTIR with optimal transport in place of the assignment; needs `gold.data["calls"]`."""
+    return _set(env, calls.MatchTIR(matching="transport"))
+
+
+def ftrl(env: Env) -> Env:
+    """FTRL in training: reward turn by turn for hidden sub-answers; needs `gold.data["sub_answers"]`."""
+    return _set(env, calls.FTRLTurns())
+
+
+def bfcl(env: Env) -> Env:
+    """BFCL: 1 if the calls pass the AST checks; needs `gold.data["bfcl"]` and `gold.data["functions"]`."""
+    return _set(env, calls.BFCL())
+
+
+def actions_teach(env: Env) -> Env:
+    """Actions Teach You to Think: ToolRL's correctness scaled to [0, 1], plus the answer (formula by this project)."""
+    return _set(env, Base(), calls.ToolRLCorrectness(high=1.0, low=0.0))
+
+
+def artist(env: Env) -> Env:
+    """ARTIST: the outcome alone."""
+    return _set(env, Base())
+
+
+def icrl(env: Env) -> Env:
+    """ICRL: 0.8 EM + 0.2 form, [0, 1]; `rewards.schedules.icrl_demonstrations` says how many are in the prompt."""
+    return _set(env, demonstrated.ICRL())
+
+
+def smart(env: Env) -> Env:
+    """SMART: the score, less overuse and underuse of tools, [-2, 1]; needs `gold.data["steps"]`."""
+    return _set(env, Base(), labels.SMART())
+
+
+def astra(env: Env) -> Env:
+    """ASTRA: F1 of useful calls and reached sub-goals, [0, 1]; needs `gold.data["sub_goals"]`."""
+    return _set(env, labels.ASTRA())
+
+
+def toolcomp(env: Env) -> Env:
+    """ToolComp: the score, and the share of steps taken well, [0, 2]; needs `gold.data["mended"]`."""
+    return _set(env, Base(), labels.ToolComp())
+
+
+def mle_dojo(env: Env) -> Env:
+    """MLE-Dojo: the mean rank on the leaderboards, [0, 1]; needs `gold.data["leaderboards"]`."""
+    return _set(env, labels.HumanRank())
+
+
+def ruscarl(env: Env) -> Env:
+    """RuscaRL: points of the rubric, [0, 1]; needs `gold.data["rubric"]`."""
+    return _set(env, checklist.Rubric())
+
+
+def rare(env: Env) -> Env:
+    """RARE: the score, and F1 of the sources that are named, [0, 2]; needs `gold.data["sources"]`."""
+    return _set(env, Base(), process.RARE())
+
+
+def bats(env: Env) -> Env:
+    """BATS: the score less the price of the calls (its unified cost without tokens, which the engine knows)."""
+    return _set(env, Base(), cost.CallCost())
+
+
+def spa(env: Env) -> Env:
+    """SPA-RL: the score plus grounding, [0, 1.1]; the estimator's shares are `rollout.advantages.spread`."""
+    return _set(env, Base(), process.Grounded())
+
+
+def portool(env: Env) -> Env:
+    """PORTool: the score of the leaf; what a step earns needs the tree (`rollout.advantages.fork_relative`)."""
+    return _set(env, Base())
+
+
+def longvt(env: Env) -> Env:
+    """LongVT: 0.9 answer + 0.1 form, [0, 1]."""
+    return _set(env, efficiency.HDPOAccuracy())
+
+
+def geovista(env: Env) -> Env:
+    """GeoVista: city 1, state 1/2, country 1/4 (weights by this project); needs `gold.data["geo"]`."""
+    return _set(env, correctness.GeoLevels())
 
 
 def recipes() -> dict[str, Callable[[Env], Env]]:

@@ -1,9 +1,11 @@
 """Rewards for making the calls that gold wants; invalid where gold names none (`gold.data["calls"]`)."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tir_gym.core.action import Action, ParseErrorType
 from tir_gym.core.view import EpisodeView
 from tir_gym.rewards.program import INVALID, RewardComponent
 from tir_gym.rewards.reading import answer_of, gold_calls, gold_turns, golds, made_calls
@@ -202,17 +204,81 @@ class FTRL(RewardComponent):
         hidden = view.gold.data.get("sub_answers")
         if hidden is None:
             return {"calls.ftrl": INVALID}
-        left = {tool: list(answers) for tool, answers in hidden.items()}
-        results = view.tool_text(self)
-        solved = 0
-        for call in view.tool_calls:
-            unsolved = left.get(call.tool, [])
-            hit = next((a for a in unsolved if tool_calls.ftrl_verified(results.get(call.index, ""), a)), None)
-            if hit is not None:
-                unsolved.remove(hit)
-                solved += 1
-        golds = sum(map(len, hidden.values()))
-        return {"calls.ftrl": tool_calls.ftrl_solve(len(view.tool_calls), solved, golds)["f1"]}
+        solved = len(_solving(view, hidden, view.tool_text(self)))
+        wanted = sum(map(len, hidden.values()))
+        return {"calls.ftrl": tool_calls.ftrl_solve(len(view.tool_calls), solved, wanted)["f1"]}
+
+
+@dataclass(frozen=True)
+class FTRLTurns(RewardComponent):
+    """FTRL's reward in training, summed over turns; `gold.data["sub_answers"]` as in `FTRL`. It reads tool text.
+
+    A turn with calls earns `ftrl_turn`, one without `ftrl_silent_turn`: is the final answer in it, and what was left to
+    solve then? Range [-0.5 turns, turns] for `shape` "f1" and "share". Source: as `FTRL`, training mode.
+    """
+
+    channels: ClassVar[tuple[str, ...]] = ("calls.ftrl_turns",)
+    per_step: ClassVar[bool] = True
+    reads_tool_text: ClassVar[bool] = True
+
+    shape: Literal["f1", "count", "share", "square"] = "f1"
+
+    def unearned(self) -> float:
+        """It does not ask how right the answer is."""
+        return math.inf
+
+    def evaluate(self, view: EpisodeView) -> dict[str, float]:
+        """{"calls.ftrl_turns": sum of turn rewards so far}."""
+        turns = self.turn_rewards(view)
+        return {"calls.ftrl_turns": INVALID if turns is None else math.fsum(turns)}
+
+    def turn_rewards(self, view: EpisodeView) -> list[float] | None:
+        """The reward of each turn so far; None where gold has no sub-answers."""
+        hidden = view.gold.data.get("sub_answers")
+        if hidden is None:
+            return None
+        solving = _solving(view, hidden, view.tool_text(self))
+        golds_left = sum(map(len, hidden.values()))
+        rewards = []
+        for turn, (action, text) in enumerate(zip(view.actions, view.evidence.policy_text, strict=True), 1):
+            in_turn = [call.index in solving for call in view.tool_calls if call.turn == turn]
+            golds_left -= sum(in_turn)
+            if in_turn:
+                rewards.append(tool_calls.ftrl_turn(len(in_turn), sum(in_turn), self.shape))
+                continue
+            said = any(tool_calls.ftrl_verified(text, gold) for gold in golds(view))
+            rewards.append(
+                tool_calls.ftrl_silent_turn(
+                    empty=not text.strip(), stray_tags=_stray(action), answered=said, unsolved=golds_left
+                )
+            )
+        return rewards
+
+
+_BROKEN = frozenset(
+    {
+        *(ParseErrorType.UNCLOSED_TAG, ParseErrorType.NESTED_TAG, ParseErrorType.BAD_JSON),
+        *(ParseErrorType.BAD_ACTION, ParseErrorType.CUT_CALL),
+    }
+)
+
+
+def _stray(action: Action) -> bool:
+    """Whether a call was begun and could not be read."""
+    return any(error.type in _BROKEN for error in action.errors)
+
+
+def _solving(view: EpisodeView, hidden: Mapping[str, Sequence[str]], results: Mapping[int, str]) -> set[int]:
+    """Indices of the calls whose result holds a sub-answer of their tool that no earlier call solved."""
+    left = {tool: list(answers) for tool, answers in hidden.items()}
+    solving = set()
+    for call in view.tool_calls:
+        unsolved = left.get(call.tool, [])
+        hit = next((a for a in unsolved if tool_calls.ftrl_verified(results.get(call.index, ""), a)), None)
+        if hit is not None:
+            unsolved.remove(hit)
+            solving.add(call.index)
+    return solving
 
 
 @dataclass(frozen=True)

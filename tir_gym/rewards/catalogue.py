@@ -14,7 +14,10 @@ from tir_gym.rewards.combine import COMBINES
 from tir_gym.rewards.program import RewardComponent, RewardProgram, Term
 from tir_gym.rewards.schedules import SCHEDULES
 
-_MODULES = ("program", "calibration", "calls", "checklist", "correctness", "cost", "efficiency", "format", "process")
+_MODULES = (
+    *("program", "calibration", "calls", "checklist", "correctness", "cost", "efficiency", "format", "icrl", "labels"),
+    "process",
+)
 
 
 class Unwritable(TypeError):  # noqa: N818

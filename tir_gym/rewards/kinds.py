@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tir_gym.rewards import calibration, calls, correctness, cost, efficiency, process
+from tir_gym.rewards import calibration, calls, correctness, cost, efficiency, icrl, labels, process
 from tir_gym.rewards import checklist as lists
 from tir_gym.rewards import format as form
 from tir_gym.rewards.program import RewardComponent
@@ -21,6 +21,7 @@ FORMAT: Kinds = {
     "rex_rag": form.RexRag,
     "verl_tool": form.VerlToolPenalties,
     "prs": form.ProgressiveFormat,
+    "icrl": icrl.ICRL,
     "toolrl_length": calls.ToolRLLength,
     "overlong": cost.Overlong,
 }
@@ -37,6 +38,7 @@ CORRECTNESS: Kinds = {
     "span_iou": correctness.SpanIoU,
     "signed": correctness.Signed,
     "retool": correctness.ReTool,
+    "human_rank": labels.HumanRank,
 }
 EFFICIENCY: Kinds = {
     "otc": efficiency.OTC,
@@ -60,12 +62,15 @@ EFFICIENCY: Kinds = {
     "toolrl": calls.ToolRLCorrectness,
     "matchtir": calls.MatchTIR,
     "ftrl": calls.FTRL,
+    "ftrl_turns": calls.FTRLTurns,
     "tl_training": calls.TLTraining,
     "bfcl": calls.BFCL,
     "tau2": calls.Tau2Actions,
     "plan_f1": calls.PlanF1,
     "thor": process.THOR,
     "grounded": process.Grounded,
+    "smart": labels.SMART,
+    "astra": labels.ASTRA,
 }
 CALIBRATION: Kinds = {
     "brier": calibration.Brier,
@@ -73,4 +78,9 @@ CALIBRATION: Kinds = {
     "log": calibration.LogScore,
     "abstention": calibration.Abstention,
 }
-CHECKLIST: Kinds = {"checklist": lists.Checklist, "rubric": lists.Rubric, "rare": process.RARE}
+CHECKLIST: Kinds = {
+    "checklist": lists.Checklist,
+    "rubric": lists.Rubric,
+    "rare": process.RARE,
+    "toolcomp": labels.ToolComp,
+}

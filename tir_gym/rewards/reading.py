@@ -72,16 +72,17 @@ def made_calls(view: EpisodeView) -> tuple[ToolCall, ...]:
 def gold_calls(view: EpisodeView) -> tuple[ToolCall, ...] | None:
     """The calls that gold wants, `gold.data["calls"]`: [{"name", "arguments"}]; None where it names none."""
     wanted = view.gold.data.get("calls")
-    return None if wanted is None else tuple(_call(call) for call in wanted)
+    return None if wanted is None else tuple(as_call(call) for call in wanted)
 
 
 def gold_turns(view: EpisodeView) -> tuple[tuple[ToolCall, ...], ...] | None:
     """The calls that gold wants, turn by turn (`gold.data["call_turns"]`); None where it does not say."""
     turns = view.gold.data.get("call_turns")
-    return None if turns is None else tuple(tuple(_call(call) for call in turn) for turn in turns)
+    return None if turns is None else tuple(tuple(as_call(call) for call in turn) for turn in turns)
 
 
-def _call(data: Any) -> ToolCall:
+def as_call(data: Any) -> ToolCall:
+    """A call of gold, {"name", "arguments"}, as a call of its own."""
     return data if isinstance(data, ToolCall) else ToolCall(data["name"], json.loads(json.dumps(data["arguments"])))
 
 

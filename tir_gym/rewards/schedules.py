@@ -108,6 +108,11 @@ def skill0_max_set(step: int, sizes: Sequence[int] = (6, 3, 0), total: int = 150
     return int(stages(max(step - 1, 0), sizes, math.ceil(total / len(sizes))))
 
 
+def icrl_demonstrations(step: int, every: int, counts: Sequence[int] = (3, 2, 0)) -> int:
+    """ICRL's demonstrations in the prompt at a training step: stages of `every` steps. Source: by a note."""
+    return int(stages(step, counts, every))
+
+
 def ruscarl_reveal(index: int, group: int, share: float) -> float:
     """RuscaRL's share of the rubric shown to rollout `index` of a group at a share of training, in [0, 1].
 

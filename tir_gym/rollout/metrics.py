@@ -4,7 +4,7 @@ Episodes without a verdict are left out. Calls are those of tools that are not f
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.rewards.groups import policy_calls
+from tir_gym.rewards.labels import smart_rates
 from tir_gym.scoring import calibration
 
 
@@ -129,6 +130,72 @@ def gta_steps(
         "argument": _mean(equal),
         "summary": _mean(scores),
     }
+
+
+GTA_TOOLS: Mapping[str, frozenset[str]] = {
+    "perception": frozenset({"OCR", "ImageDescription", "RegionAttributeDescription", "TextToBbox"}),
+    "operation": frozenset({"DrawBox", "AddText", "GoogleSearch"}),
+    "logic": frozenset({"Calculator", "Solver", "Plot", "MathOCR", "CountGivenObject"}),
+    "creativity": frozenset({"TextToImage", "ImageStylization"}),
+}
+"""GTA's tools by category."""
+
+
+def gta_categories(
+    pairs: Iterable[tuple[Sequence[str], Sequence[str]]], categories: Mapping[str, Iterable[str]] = GTA_TOOLS
+) -> dict[str, float]:
+    """GTA's F1 of tool selection by category, end to end, in [0, 1]; nan for a category that nobody used or wanted.
+
+    Pairs are (names of called tools, names of gold's) of each dialogue, counted as multisets; counts are summed over
+    dialogues before F1 is taken (the summing is this project's). Source: open-compass/GTA, code.
+    """
+    hit, size = dict.fromkeys(categories, 0), dict.fromkeys(categories, 0)
+    for called, wanted in pairs:
+        for name, tools in categories.items():
+            mine = Counter(tool for tool in called if tool in set(tools))
+            theirs = Counter(tool for tool in wanted if tool in set(tools))
+            hit[name] += (mine & theirs).total()
+            size[name] += mine.total() + theirs.total()
+    return {name: 2 * hit[name] / size[name] if size[name] else math.nan for name in categories}
+
+
+def smart_report(pairs: Iterable[tuple[EpisodeRecord, Sequence[str]]]) -> dict[str, float]:
+    """SMART's "tool_use" (calls / turns) and mean "overuse" and "underuse" (`smart_rates`), over judged episodes.
+
+    Pairs are (record, labels of the task's steps, "tool" or "parametric"). nan without an episode.
+    """
+    kept = [(record, list(steps)) for record, steps in pairs if judged([record])]
+    logs = [policy_calls(record) for record, _ in kept]
+    rates = [
+        smart_rates(len(log), len({call.key for call in log}), steps.count("tool"), steps.count("parametric"))
+        for log, (_, steps) in zip(logs, kept, strict=True)
+    ]
+    turns = sum(record.turns for record, _ in kept)
+    return {
+        "tool_use": sum(map(len, logs)) / turns if turns else math.nan,
+        "overuse": _mean([over for over, _ in rates]),
+        "underuse": _mean([under for _, under in rates]),
+    }
+
+
+def pairwise_accuracy(good: Sequence[float], bad: Sequence[float]) -> float:
+    """ToolComp's process accuracy of a judge, in [0, 1]: share of pairs in which the good step has the higher score.
+
+    Ties count half (this project's). nan for no pair. Raises `ValueError` for sequences of different length.
+    """
+    return _mean([(a > b) + (a == b) / 2 for a, b in zip(good, bad, strict=True)])
+
+
+def rank_at_1(groups: Iterable[tuple[Sequence[float], Sequence[bool]]]) -> float:
+    """ToolComp's rank@1, in [0, 1]: share of tasks whose best-scored of k rollouts is correct; nan without a task.
+
+    Each is (a judge's scores, whether correct). Of rollouts that share the best score, the share that is correct.
+    """
+    found = []
+    for scores, right in groups:
+        best = [hit for score, hit in zip(scores, right, strict=True) if score == max(scores)]
+        found.append(_mean([float(hit) for hit in best]))
+    return _mean(found)
 
 
 ToolUse = Literal["none", "evidence", "verification", "mixed", "other"]

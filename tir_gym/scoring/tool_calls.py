@@ -165,6 +165,21 @@ def ftrl_turn(calls: int, solved: int, mode: Literal["f1", "count", "share", "sq
     return {"f1": 2 * solved / (calls + 1), "count": solved, "share": solved / calls, "square": solved**2 / calls}[mode]
 
 
+def ftrl_silent_turn(*, empty: bool, stray_tags: bool, answered: bool, unsolved: int) -> float:
+    """FTRL's reward of a turn without calls, in [-0.5, 1].
+
+    -0.5 for an empty turn, -0.3 for broken tool tags, 1/(1 + unsolved) where the final answer is in it, else 0.5 if
+    nothing is left to solve, or 0.
+    """
+    if empty:
+        return -0.5
+    if stray_tags:
+        return -0.3
+    if answered:
+        return 1 / (1 + unsolved)
+    return 0.0 if unsolved else 0.5
+
+
 def ftrl_verified(result: str, golden: str) -> bool:
     """Whether every piece of the golden answer, split at ", ", stands in the tool's result (lower case, no commas)."""
     text = result.lower().replace(",", "")
@@ -257,6 +272,7 @@ _BFCL_TYPES: Mapping[str, tuple[type, ...]] = {
     "tuple": (list, tuple),
     "dict": (dict,),
     "object": (dict,),
+    "any": (str,),
 }
 _BFCL_DROPPED = str.maketrans(dict.fromkeys(" ,./-_*^", "") | {"'": '"'})
 
@@ -268,8 +284,8 @@ def bfcl_check(
 
     `gold` is (function, allowed values of each parameter; "" among them: optional), `functions` maps names to JSON
     schemas of their arguments. Several calls may come in any order, each gold call met by one. Checks in order:
-    number of calls, name, missing and unexpected parameters, types (int counts as float), values (strings without
-    space and punctuation, lower case). Source: gorilla, ast_checker.py.
+    number of calls, name, missing and unexpected parameters, types (int counts as float, but not in an array), values
+    (strings without space and punctuation, lower case; here at any depth). Source: gorilla, ast_checker.py.
     """
     if len(made) != len(gold):
         return (
@@ -292,24 +308,53 @@ def _bfcl_call(call: ToolCall, name: str, allowed: Mapping[str, Sequence[Any]], 
     for parameter, value in call.arguments.items():
         if parameter not in allowed or parameter not in schema.get("properties", {}):
             return "simple_function_checker:unexpected_param"
-        kind = schema["properties"][parameter]
-        if fault := _bfcl_type(value, kind):
+        one_of = allowed[parameter]
+        fault = _bfcl_type(value, schema["properties"][parameter], one_of) or _bfcl_value(value, one_of)
+        if fault:
             return fault
-        if not any(_bfcl_equal(value, one) for one in allowed[parameter]):
-            return f"value_error:{'string' if isinstance(value, str) else 'others'}"
     if any(parameter not in call.arguments and "" not in values for parameter, values in allowed.items()):
         return "simple_function_checker:missing_optional"
     return ""
 
 
-def _bfcl_type(value: Any, schema: Mapping[str, Any]) -> str:
-    kinds = _BFCL_TYPES.get(schema.get("type", ""), (object,))
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds and object not in kinds):
-        return "type_error:simple"
+def _bfcl_type(value: Any, schema: Mapping[str, Any], allowed: Sequence[Any]) -> str:
+    """The fault of a value's type. A value of the type that gold's own has passes, whatever the schema says."""
+    named = _first_type(allowed)
+    if not _is_a(value, schema, whole_counts_as_float=True):
+        return "" if type(value) is named else "type_error:simple"
     items = schema.get("items")
-    if items and isinstance(value, list | tuple) and any(_bfcl_type(item, items) for item in value):
-        return "type_error:nested"
-    return ""
+    if not items or not isinstance(value, list | tuple):
+        return ""
+    lists = [one for one in allowed if isinstance(one, list | tuple)]
+    if len(lists) < len(allowed) or any(
+        all(_is_a(v, items) or type(v) is _first_type(one) for v in value) for one in lists
+    ):
+        return ""
+    return "type_error:nested"
+
+
+def _is_a(value: Any, schema: Mapping[str, Any], *, whole_counts_as_float: bool = False) -> bool:
+    kinds = _BFCL_TYPES.get(schema.get("type", ""), (object,))
+    if isinstance(value, bool):
+        return bool in kinds or object in kinds
+    if isinstance(value, int) and schema.get("type") == "float":
+        return whole_counts_as_float
+    return isinstance(value, kinds)
+
+
+def _first_type(allowed: Sequence[Any]) -> type | None:
+    return next((type(one) for one in allowed if one != ""), None)
+
+
+def _bfcl_value(value: Any, allowed: Sequence[Any]) -> str:
+    """The fault of a value that is none of the allowed ones."""
+    if any(_bfcl_equal(value, one) for one in allowed):
+        return ""
+    if isinstance(value, dict):
+        keys = any(isinstance(one, Mapping) and value.keys() <= one.keys() for one in allowed)
+        return f"value_error:dict_{'value' if keys else 'key'}"
+    kind = "string" if isinstance(value, str) else "list/tuple" if isinstance(value, list | tuple) else "others"
+    return f"value_error:{kind}"
 
 
 def _bfcl_equal(value: Any, allowed: Any) -> bool:

@@ -143,7 +143,8 @@ class RewardChannels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
     """Return the channels unsummed: the reward is a vector, float64 of shape (channels,), as MO-Gymnasium has it.
 
     Each entry is the channel's increment in this step, nan where it has no valid value. The order is that of
-    `reward_names`; `reward_space` is a Box of that shape. In a vector environment, read `infos["rewards"]` instead.
+    `reward_names`; `env.unwrapped.reward_space` is a Box of that shape, which is where MO-Gymnasium's wrappers
+    (`LinearReward`, `MORecordEpisodeStatistics`, `MOSyncVectorEnv`) look. In `make_vec`, read `infos["rewards"]`.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -160,7 +161,7 @@ class RewardChannels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
     @property
     def reward_space(self) -> spaces.Box:
         """Where the vector lies."""
-        return spaces.Box(-np.inf, np.inf, (len(self.reward_names),), np.float64)
+        return _tool_env(self.env).reward_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode."""
