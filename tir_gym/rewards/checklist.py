@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from tir_gym.core.view import EpisodeView
@@ -138,9 +139,13 @@ class Item:
         What a judge must say holds at the end at the earliest, and cannot be said before it has. Raises `ValueError`
         for a rule that is not registered.
         """
+        return self.test()(view)
+
+    def test(self) -> Callable[[EpisodeView], bool | None]:
+        """`holds` as a function, for many views. Raises `ValueError` for a rule that is not registered."""
         if not self.rule:
-            return view.judgements.get(self.id) if view.ended else False
-        return self.predicate(view, **dict(self.parameters))
+            return lambda view: view.judgements.get(self.id) if view.ended else False
+        return partial(self.predicate, **dict(self.parameters)) if self.parameters else self.predicate
 
     @property
     def predicate(self) -> Predicate:
@@ -204,8 +209,9 @@ def cm2_awards(
     for step in range(1, len(states)):
         before, now = states[step - 1], states[step]
         for name, satisfied in now.items():
-            ready = mode == "repo" or all(before.get(other, False) for other in needs.get(name, ()))
-            if satisfied and not before.get(name, False) and name not in earned and ready:
+            if not satisfied or name in earned or before.get(name, False):
+                continue
+            if mode == "repo" or all(before.get(other, False) for other in needs.get(name, ())):
                 earned.add(name)
                 awards.append((step, name))
     return awards
@@ -252,15 +258,16 @@ class Checklist(RewardComponent):
         total = math.fsum(item.weight for item in items)
         if not items or total <= 0:
             return {"checklist": INVALID}
+        tests = [(item.id, item.test()) for item in items]
         states: list[dict[str, bool]] = [dict.fromkeys((item.id for item in items), False)]
         for turn in range(1, view.turns + 1):
             then = view.until(turn)
             state = {}
-            for item in items:
-                holds = item.holds(then)
+            for name, test in tests:
+                holds = test(then)
                 if holds is None:
                     return {"checklist": INVALID}
-                state[item.id] = holds
+                state[name] = holds
             states.append(state)
         if view.ended and any(item.must_pass and not states[-1][item.id] for item in items):
             return {"checklist": 0.0}

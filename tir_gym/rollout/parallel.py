@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
 
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.rollout.rescore import RescoreError, Rescorer
@@ -17,6 +18,9 @@ ALONE = 256
 """As many records are rescored here, before processes are worth starting."""
 
 Rescored = tuple[EpisodeRecord, EpisodeRecord | RescoreError]
+
+Change = dict[str, Any]
+"""The fields of a record that are new, which is all that a process sends back."""
 
 _rescorer: Rescorer | None = None
 
@@ -51,16 +55,20 @@ def rescore_many(
         return
     chunks = _chunks(itertools.chain(head, rest))
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (tuple(modules),))
-    waiting: deque[tuple[list[EpisodeRecord], Future[list[EpisodeRecord | RescoreError]]]] = deque()
+    waiting: deque[tuple[list[EpisodeRecord], Future[list[Change | RescoreError]]]] = deque()
+
+    def hand_out(chunk: list[EpisodeRecord]) -> None:
+        waiting.append((chunk, pool.submit(_work, [record.model_dump_json() for record in chunk], reverify)))
+
     try:
         for chunk in itertools.islice(chunks, 2 * workers):
-            waiting.append((chunk, pool.submit(_work, chunk, reverify)))
+            hand_out(chunk)
         while waiting:
             chunk, future = waiting.popleft()
             done = future.result()
             if following := next(chunks, None):
-                waiting.append((following, pool.submit(_work, following, reverify)))
-            yield from zip(chunk, done, strict=True)
+                hand_out(following)
+            yield from zip(chunk, map(_changed, chunk, done), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -78,9 +86,25 @@ def _begin(modules: Sequence[str]) -> None:
     _rescorer = Rescorer()
 
 
-def _work(chunk: list[EpisodeRecord], reverify: bool) -> list[EpisodeRecord | RescoreError]:
+def _work(chunk: list[str], reverify: bool) -> list[Change | RescoreError]:
+    """What changes in each of the records, which come as JSON."""
     assert _rescorer is not None
-    return [_tried(_rescorer, record, reverify) for record in chunk]
+    changes: list[Change | RescoreError] = []
+    for line in chunk:
+        record = EpisodeRecord.model_validate_json(line)
+        again = _tried(_rescorer, record, reverify)
+        changes.append(_change(record, again) if isinstance(again, EpisodeRecord) else again)
+    return changes
+
+
+def _change(record: EpisodeRecord, again: EpisodeRecord) -> Change:
+    """The fields that are other objects: a copy shares the rest."""
+    fields = EpisodeRecord.model_fields
+    return {name: value for name in fields if (value := getattr(again, name)) is not getattr(record, name)}
+
+
+def _changed(record: EpisodeRecord, change: Change | RescoreError) -> EpisodeRecord | RescoreError:
+    return change if isinstance(change, RescoreError) else record.model_copy(update=change)
 
 
 def _tried(again: Rescorer, record: EpisodeRecord, reverify: bool) -> EpisodeRecord | RescoreError:

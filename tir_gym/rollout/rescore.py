@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self, cast
 
 from tir_gym.core.calls import Tally
@@ -13,7 +14,7 @@ from tir_gym.core.interfaces import World
 from tir_gym.core.outcome import Outcome
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, Verdict
 from tir_gym.core.task import Gold, Task
-from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Source
+from tir_gym.core.transcript import CallRecord, CallStatus, Source
 from tir_gym.core.verify import Answer, Evidence, Score, Verifier
 from tir_gym.core.view import EpisodeView, GroupView, Rewards
 from tir_gym.drivers.env import ToolEnv
@@ -74,6 +75,7 @@ class Rescorer:
     def __init__(self, setting_for: Callable[[EpisodeRecord], Setting] = setting_of) -> None:
         self._setting_for = setting_for
         self._benches: dict[str, _Bench] = {}
+        self._last: tuple[Any, _Bench] | None = None
 
     def __call__(self, record: EpisodeRecord, *, reverify: bool = False) -> EpisodeRecord:
         """As `rescore`."""
@@ -92,7 +94,9 @@ class Rescorer:
         program, view = self._rewarding(record, rewards, group, looks)
         found = _rewards_of(program, view)
         _refuse(looks)
-        return record.model_copy(update={**found, "group": view.group})
+        written = program.data() if rewards is not None else self._bench(record).program_data
+        update = {**found, "reward_channels": program.channels, "reward_program": written, "group": view.group}
+        return record.model_copy(update=update)
 
     def rewards_by_turn(self, record: EpisodeRecord, *, rewards: RewardProgram | None = None) -> list[dict[str, float]]:
         """Each channel's value after each turn, as the live episode had them (nan all over where it was invalid)."""
@@ -120,6 +124,7 @@ class Rescorer:
         for bench in self._benches.values():
             bench.close()
         self._benches.clear()
+        self._last = None
 
     def __enter__(self) -> Self:
         return self
@@ -128,13 +133,16 @@ class Rescorer:
         self.close()
 
     def _bench(self, record: EpisodeRecord) -> "_Bench":
-        made_of = [record.state.env_id, sorted(record.options.items()), record.reward_program]
-        key = json.dumps(made_of, default=str)
+        made_of = record.state.env_id, record.options, record.reward_program
+        if self._last is not None and self._last[0] == made_of:
+            return self._last[1]
+        key = json.dumps([made_of[0], sorted(record.options.items()), record.reward_program], default=str)
         if key not in self._benches:
             try:
                 self._benches[key] = _Bench(self._setting_for(record))
             except ValueError as error:
                 raise RescoreError(str(error)) from error
+        self._last = made_of, self._benches[key]
         return self._benches[key]
 
 
@@ -171,6 +179,7 @@ class _Bench:
                 "valid": outcome.valid,
                 "failure": failure,
                 "version": __version__,
+                "reward_program": self.program_data,
                 **rewards,
             }
         )
@@ -194,6 +203,11 @@ class _Bench:
             raise RescoreError(str(mismatch)) from mismatch
         taken = ("state", "outcome", "valid", "failure", "verdict", "rewards", "total", "reward_faults", "version")
         return record.model_copy(update={name: getattr(again, name) for name in taken})
+
+    @cached_property
+    def program_data(self) -> dict[str, Any]:
+        """The setting's reward program, as records hold it."""
+        return self.setting.rewards.data()
 
     def close(self) -> None:
         if self._verifier is not None:
@@ -280,8 +294,6 @@ def _rewards_of(program: Rewards, view: EpisodeView) -> dict[str, Any]:
         "rewards": earned.channels,
         "total": earned.total,
         "reward_faults": earned.faults,
-        "reward_channels": program.channels,
-        "reward_program": program.data(),
     }
 
 
@@ -302,10 +314,12 @@ def evidence_of(record: EpisodeRecord, task: Task, world: World | None = None) -
     )
 
 
+_CALL_FIELDS = tuple(name for name in CallRecordData.model_fields if name != "measured")
+
+
 def call_of(data: CallRecordData) -> CallRecord:
     """A line of the recorded call log as the call log holds it."""
-    fields = {name: getattr(data, name) for name in CallRecordData.model_fields if name != "measured"}
-    return CallRecord(**{**fields, "status": CallStatus(data.status), "error": CallErrorType(data.error)})
+    return CallRecord(**{name: getattr(data, name) for name in _CALL_FIELDS})
 
 
 def tally_of(record: EpisodeRecord) -> Tally:
