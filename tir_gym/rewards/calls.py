@@ -147,7 +147,7 @@ class MatchTIR(RewardComponent):
 class TLTraining(RewardComponent):
     """`scoring.tool_calls.tl_training`, mean over the calls, each against the gold call of its place; in [-2, 1].
 
-    An argument is hallucinated if the tool refused the call for it, redundant if it is accepted and not in gold. A turn
+    Arguments that are not in gold are hallucinated if the tool refused the call for such a one, else redundant. A turn
     that cannot be read counts -2; calls beyond gold's are of a wrong tool. Without a call where one is wanted, -2.
     """
 
@@ -172,7 +172,7 @@ class TLTraining(RewardComponent):
                     parsed=True,
                     tool_known=call.error.value != "unknown_tool",
                     tool_right=gold is not None and gold.name == call.tool,
-                    hallucinated_arg=unknown,
+                    hallucinated_arg=bool(extra) and unknown,
                     redundant_arg=bool(extra) and not unknown,
                     missing_arg=gold is not None and not set(gold.arguments) <= set(call.arguments),
                     values_equal=gold is not None and gold.arguments == dict(call.arguments),
