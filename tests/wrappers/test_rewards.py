@@ -12,10 +12,11 @@ import pytest
 import tir_gym
 from tests.play import as_bytes, make, plain, replay
 from tir_gym.drivers.env import ToolEnv
-from tir_gym.rewards import Gate, RewardProgram, Term
+from tir_gym.rewards import Clip, Gate, RewardProgram, Staged, Term
 from tir_gym.rewards.checklist import Item
 from tir_gym.rewards.correctness import ExactMatch
 from tir_gym.rewards.efficiency import TAPO
+from tir_gym.rewards.schedules import Stages
 from tir_gym.rollout import record_of, rescore, reward
 from tir_gym.wrappers import (
     CalibrationReward,
@@ -95,26 +96,97 @@ def test_wrappers_act_in_a_vector_environment_as_around_one():
     vector.close()
 
 
+GATED = (
+    partial(FormatReward, weight=0.1),
+    partial(CalibrationReward, kind="brier", weight=0.5, only_if_correct=True, low=-0.2),
+    partial(ToolEfficiencyReward, kind="otc_ppo", only_if_correct=True, schedule=Stages((0.5, 1.0), 10)),
+    partial(CombineRewards, combine=Clip(-0.5, 1.4, Gate("format", otherwise=-1.0))),
+)
+STAGED = (
+    partial(FormatReward, kind="turns"),
+    partial(CalibrationReward, kind="margin", b=0.25),
+    partial(CombineRewards, combine=Staged((("format", 0.2), ("calibration", 0.3), ("base", 0.5)))),
+)
+
+
+def stacked(env, wrappers):
+    for wrapper in wrappers:
+        env = wrapper(env)
+    return env
+
+
+def courses(env_id=ID):
+    """Right and 60 % sure, wrong and 50 % sure, right without form; of the task that seed 3 draws."""
+    env = make(env_id)
+    env.reset(seed=3)
+    gold = env.episode.task.gold.answer
+    env.close()
+    call, again, wrong = texts(env_id)
+    right = f"<think>So.</think><confidence>0.6</confidence><answer>{gold}</answer>"
+    return [[call, again, right], [call, again, wrong], [call, "and so", right]]
+
+
+@pytest.mark.parametrize("wrappers", [GATED, STAGED], ids=["gated", "staged"])
+def test_gates_and_stages_give_the_same_numbers_in_any_order_live_in_a_vector_and_from_the_record(wrappers):
+    for course in courses():
+        seen = set()
+        for order in list(permutations(wrappers))[::4]:
+            env = stacked(gym.make(ID), order)
+            turns = replay(env, 3, course)
+            seen.add(as_bytes(turns))
+            record = record_of(env.unwrapped)
+            assert reward(type(record).model_validate_json(record.model_dump_json())).total == record.total
+            env.close()
+        assert len(seen) == 1
+        vector = tir_gym.make_vec(ID, 2, wrappers=wrappers)
+        vector.reset(seed=[3, 3])
+        got = [vector.step([text, text])[1].tolist() for text in course]
+        vector.close()
+        assert got == [[turn[1]] * 2 for turn in turns[1:]]
+
+
+def test_gates_and_stages_do_what_they_say():
+    right, wrong, formless = courses()
+    totals = {}
+    for name, wrappers in (("gated", GATED), ("staged", STAGED)):
+        env = stacked(gym.make(ID), wrappers)
+        for course, played_ in (("right", right), ("wrong", wrong), ("formless", formless)):
+            *_, (*_, info) = replay(env, 3, played_)
+            totals[name, course] = info["rewards"]["total"]
+        env.close()
+    otc = math.cos(2 * math.pi / 5)
+    assert totals["gated", "right"] == pytest.approx(1.0 + 0.1 - 0.5 * 0.16 + 0.5 * otc)
+    assert totals["gated", "wrong"] == pytest.approx(0.1)
+    assert totals["gated", "formless"] == -0.5
+    margin = 1 - 0.25 * 0.16
+    assert totals["staged", "right"] == pytest.approx(0.2 + 0.3 * margin + 0.5 * margin)
+    assert totals["staged", "wrong"] == pytest.approx(0.2)
+    assert totals["staged", "formless"] == pytest.approx(2 / 3 * (0.2 + 0.3 * margin + 0.5 * margin))
+
+
 def test_wrappers_act_in_processes_as_around_one():
-    alone = five(gym.make(ID))
-    wanted = [float(turn[1]) for turn in played(alone)[1:]]
-    alone.close()
-    makers = [partial(_made_in_a_process, ID)] * 2
+    stacks = (FIVE, GATED)
+    alone = []
+    for wrappers in stacks:
+        env = stacked(gym.make(ID), wrappers)
+        alone.append([float(turn[1]) for turn in replay(env, 3, courses()[0])[1:]])
+        env.close()
+    makers = [partial(_made_in_a_process, ID, wrappers) for wrappers in stacks]
     vector = gym.vector.AsyncVectorEnv(
         makers, shared_memory=False, context="spawn", autoreset_mode=gym.vector.AutoresetMode.DISABLED
     )
     try:
-        vector.reset(seed=[3, 3])
-        got = [vector.step([text, text])[1].tolist() for text in texts()]
+        vector.reset(seed=[3] * len(stacks))
+        got = [vector.step([text] * len(stacks))[1].tolist() for text in courses()[0]]
     finally:
         vector.close()
-    assert got == [[value, value] for value in wanted]
+    assert np.array(got).T.tolist() == alone
 
 
-def _made_in_a_process(env_id):
+def _made_in_a_process(env_id, wrappers):
     import tests.toys  # noqa: F401  registers the toy environments
 
-    return five(gym.make(env_id))
+    return stacked(gym.make(env_id), wrappers)
 
 
 def test_the_record_alone_gives_the_same_rewards():
@@ -146,6 +218,15 @@ def test_channels_can_be_left_unsummed():
         assert env.unwrapped.reward_dim == len(vector) == 2
         assert np.asarray(vector).tolist() == [info["rewards"]["base"], info["rewards"]["format"]] == [0.0, 1.0]
         env.close()
+
+
+def test_a_combination_may_come_before_what_it_names_and_not_without_it():
+    env = CombineRewards(gym.make(ID), Gate("format"))
+    with pytest.raises(ValueError, match=r"names \['format'\]"):
+        env.reset(seed=3)
+    env = FormatReward(env)
+    env.reset(seed=3)
+    env.close()
 
 
 def test_a_combination_gates_the_rest():

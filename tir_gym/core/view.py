@@ -210,6 +210,9 @@ class Rewards(ABC):
     def earned(self, view: EpisodeView) -> Earned:
         """Both, for drivers: an exception of a component is our fault, so its channels are nan, and it is kept."""
 
+    def check(self) -> None:  # noqa: B027
+        """Raise `ValueError` for a program that lacks a part; drivers ask at every reset."""
+
     def data(self) -> dict[str, Any]:
         """The program as JSON data for a record; {} where it cannot be written down."""
         return {}

@@ -98,6 +98,7 @@ class Slot:
     # --- one turn --------------------------------------------------------------------------------------------------
     def begin_reset(self, task: Task, seed: int) -> None:
         """Start a new episode. Raises `ExecutorUnavailable` where the domain runs code and it cannot run here."""
+        self.setting.rewards.check()
         self._close_sessions()
         self._closed = False
         self.episode = self._turn = None

@@ -137,13 +137,19 @@ class RewardProgram(Rewards):
     """Terms and how their channels are combined. The order in which terms are given has no effect.
 
     A component alone is a term of weight 1. Raises `ValueError` if two components name the same channel, or if the
-    combination names a channel that no component gives.
+    combination names a channel that no component gives (without `complete`, at `reset`: more terms may come).
     """
 
     terms: tuple[Term, ...]
     combine: Combine
 
-    def __init__(self, terms: "tuple[Term | RewardComponent, ...]" = (Base(),), combine: Combine | None = None) -> None:
+    def __init__(
+        self,
+        terms: "tuple[Term | RewardComponent, ...]" = (Base(),),
+        combine: Combine | None = None,
+        *,
+        complete: bool = True,
+    ) -> None:
         given = [term if isinstance(term, Term) else Term(term) for term in terms]
         ordered = sorted(given, key=lambda term: (term.component.channels != ("base",), term.component.channels))
         object.__setattr__(self, "terms", tuple(ordered))
@@ -153,8 +159,15 @@ class RewardProgram(Rewards):
             raise ValueError(f"channel names must differ, and none may be 'total': {list(names)}")
         if not isinstance(self.combine, Combine):
             raise TypeError(f"{self.combine!r} is no Combine")
-        if missing := set(self.combine.names()) - set(names):
-            raise ValueError(f"{self.combine} names {sorted(missing)}; the program's channels are {list(names)}")
+        if complete:
+            self.check()
+
+    def check(self) -> None:
+        """Raise `ValueError` if the combination names a channel that no component gives."""
+        if missing := set(self.combine.names()) - set(self.channels):
+            raise ValueError(
+                f"{self.combine} names {sorted(missing)}; the program's channels are {list(self.channels)}"
+            )
 
     @cached_property
     def channels(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -203,13 +216,13 @@ class RewardProgram(Rewards):
         """The program with one more term; one that gives `base` takes the place of the verifier's score."""
         replaced = "base" in term.component.channels
         kept = [old for old in self.terms if not (replaced and old == Term(Base()))]
-        return RewardProgram((*kept, term), self.combine)
+        return RewardProgram((*kept, term), self.combine, complete=False)
 
     def with_combine(self, combine: Combine) -> "RewardProgram":
         """The program combined in another way. Raises `ValueError` if it is combined in a way of its own already."""
         if self.combine != WeightedSum():
             raise ValueError(f"the rewards are combined by {self.combine} already; nest one in the other")
-        return RewardProgram(self.terms, combine)
+        return RewardProgram(self.terms, combine, complete=False)
 
     def by_turn(self, view: EpisodeView) -> list[dict[str, float]]:
         """Each channel's value after each turn, as a live episode has them."""

@@ -120,7 +120,10 @@ class ChecklistReward(_ComponentWrapper):
 
 
 class CombineRewards(_ProgramWrapper):
-    """Combine the channels in another way than by their weighted sum; one for an environment."""
+    """Combine the channels in another way than by their weighted sum; one for an environment.
+
+    It may stand under the wrappers whose channels it names; `reset` raises `ValueError` if one of them is missing.
+    """
 
     def __init__(self, env: gym.Env[Any, Any], combine: Combine) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, combine=combine)
