@@ -3,10 +3,12 @@
 import json
 import math
 
+import gymnasium as gym
 import pytest
 
 from tests.play import ALL_IDS, SHIPPED_IDS, make, plain
 from tir_gym.core.schema import EpisodeRecord
+from tir_gym.recipes import recipes
 from tir_gym.rewards import Base, RewardProgram, Term
 from tir_gym.rewards.catalogue import components
 from tir_gym.rewards.checklist import Checklist, Item
@@ -30,6 +32,16 @@ def everything():
             component = Checklist(ITEMS) if kind is Checklist else kind()
             terms.append(Term(component, 0.01))
     return RewardProgram(tuple(terms))
+
+
+def programs_of_recipes():
+    """The reward program of every recipe."""
+    found = {}
+    for name, recipe in recipes().items():
+        env = recipe(gym.make("toy/Archive-v0"))
+        found[name] = env.unwrapped.setting.rewards
+        env.close()
+    return found
 
 
 def played(env, policy, seed):
@@ -61,6 +73,7 @@ def test_live_and_offline_rewards_are_equal_turn_by_turn(env_id):
     env.set_groups(store.freeze())
     env.set_progress(7, 20)
     records += [played(env, "oracle", 2)]
+    view = env.view
     env.close()
     with Rescorer() as again:
         for record, live, rewards in records:
@@ -69,6 +82,10 @@ def test_live_and_offline_rewards_are_equal_turn_by_turn(env_id):
             assert again.reward(loaded).model_dump_json() == record.model_dump_json()
             finite = [value for value in rewards if not math.isnan(value)]
             assert len(finite) < len(rewards) or math.fsum(finite) == pytest.approx(record.total)
+        for name, recipe in programs_of_recipes().items():
+            live, offline = recipe.earned(view), again.reward(loaded, rewards=recipe)
+            assert plain([live.channels, live.total]) == plain([offline.rewards, offline.total]), name
+            assert plain(recipe.by_turn(view)) == plain(again.rewards_by_turn(loaded, rewards=recipe)), name
     assert records[-1][0].group.known
     assert records[-1][0].progress.step == 7
 

@@ -1,5 +1,6 @@
 """The table of rewards is complete, and its lines of code run; so do the recipes."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import tir_gym
 from tir_gym import wrappers
 from tir_gym.recipes import PROTOCOLS, recipes
-from tir_gym.rewards import RewardProgram
+from tir_gym.rewards import RewardProgram, schedules
 from tir_gym.rewards.catalogue import components, program_of
+from tir_gym.rollout import advantages, metrics
+from tir_gym.scoring import calibration, retrieval
 
 TABLE = Path(__file__).parents[2] / "docs" / "rewards.md"
 ROWS = [
@@ -30,6 +33,17 @@ PAPERS = {
         "spear",
         "prs",
         "torl",
+        "rlcr",
+        "icrl",
+        "smart",
+        "astra",
+        "toolcomp",
+        "mle_dojo",
+        "ruscarl",
+        "rare",
+        "bats",
+        "spa",
+        "portool",
     ),
 }
 
@@ -64,6 +78,21 @@ def test_a_recipe_is_a_line_and_says_what_it_is(name):
     vector = tir_gym.make_vec("toy/Archive-v0", 2, wrappers=[recipe])
     assert vector.setting.rewards == program
     vector.close()
+
+
+def test_the_table_of_recipes_is_what_they_say_of_themselves():
+    lines = ["| recipe | paper | set-up |", "|---|---|---|"]
+    for name, recipe in recipes().items():
+        paper, _, setup = " ".join(recipe.__doc__.split()).partition(": ")
+        lines.append(f"| `{name}` | {paper} | {setup} |")
+    assert "\n".join(lines) in TABLE.read_text(), "put this into docs/rewards.md:\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("module", [advantages, metrics, schedules, calibration, retrieval], ids=lambda m: m.__name__)
+def test_every_function_of_a_measure_is_named(module):
+    own = [name for name, f in inspect.getmembers(module, inspect.isfunction) if f.__module__ == module.__name__]
+    named = set(re.findall(r"`(?:\w+\.)*(\w+)`", TABLE.read_text()))
+    assert not [name for name in own if not name.startswith("_") and name not in named]
 
 
 def test_the_papers_that_were_asked_for_are_there():

@@ -80,7 +80,36 @@ def test_a_model_is_asked_over_http(record):
     assert (request["temperature"], request["model"]) == (0.0, "judge")
 
 
-def test_a_server_that_refuses_leaves_the_item_invalid(record):
-    with ModelServer(lambda request: {}, faults=["400"]) as server:
-        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=30.0), retries=0)
+@pytest.mark.parametrize(
+    "fault", ["400", "429", "500", "reset", "html", "silent", "cut", "garbage", "error event", "slow body", "endless"]
+)
+def test_a_judge_that_fails_hangs_or_never_ends_leaves_the_item_invalid_and_not_false(record, fault):
+    with ModelServer(lambda request: {"role": "assistant", "content": '{"pass": true}'}, faults=[fault]) as server:
+        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=5.0, deadline_s=0.5), retries=0)
         assert judge_items([record], judge, items=ITEMS) == [record]
+    assert len(server.requests) <= 1
+    assert math.isnan(reward(record).rewards["checklist"])
+
+
+def test_a_fault_that_passes_is_asked_again(record):
+    with ModelServer(lambda request: {"role": "assistant", "content": '{"pass": false}'}, faults=["500"]) as server:
+        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=30.0, deadline_s=60.0), retries=1)
+        (judged,) = judge_items([record], judge, items=ITEMS)
+    assert judged.judgements == {"polite": False}
+    assert reward(judged).rewards["checklist"] == 0.25
+
+
+def test_one_item_that_fails_does_not_take_the_others_with_it(record):
+    """The model gives a verdict on the one question and none on the other."""
+    items = (*ITEMS, Item("short", "Was it short?"))
+
+    def model(request):
+        (message,) = request["messages"]
+        polite = "Was it polite?" in message["content"]
+        return {"role": "assistant", "content": '{"pass": true}' if polite else "I would not know."}
+
+    with ModelServer(model) as server:
+        judge = ModelJudge(Endpoint(server.url, "judge", timeout_s=30.0))
+        (judged,) = judge_items([record], judge, items=items)
+    assert judged.judgements == {"polite": True}
+    assert len(server.requests) == 2

@@ -4,6 +4,7 @@ So a reward stays a function of the record: live such an item has no verdict yet
 `judge_items` the record holds the verdicts, and `reward(record)` gives the number, here and anywhere.
 """
 
+import asyncio
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,9 @@ from tir_gym.core.schema import EpisodeRecord
 from tir_gym.rewards.checklist import Item, items_of
 from tir_gym.rollout.endpoint import Endpoint
 from tir_gym.rollout.rescore import Rescorer, policy_text
+
+MOST_CHARACTERS = 10_000
+"""A longer reply is no verdict."""
 
 Ask = Callable[[str], str]
 """A judge: a prompt -> its reply. Raises where it fails."""
@@ -33,31 +37,46 @@ Reply with nothing but {{"pass": true}} or {{"pass": false}}."""
 
 @dataclass(frozen=True)
 class ModelJudge:
-    """A model behind an OpenAI-compatible endpoint, asked at temperature 0. Needs the extra `endpoint`."""
+    """A model behind an OpenAI-compatible endpoint, asked at temperature 0. Needs the extra `endpoint`.
+
+    The endpoint's `timeout_s` bounds the wait for news, its `deadline_s` the whole question with all `retries`.
+    """
 
     endpoint: Endpoint
     retries: int = 2
 
     def __call__(self, prompt: str) -> str:
-        """The model's reply. Raises what the client raises: time-outs, refusals, broken streams."""
-        from openai import OpenAI
+        """The model's reply. Raises what the client raises, `TimeoutError`, and `ValueError` for a reply without end.
+
+        Not to be called from a running event loop.
+        """
+        return asyncio.run(self._ask(prompt))
+
+    async def _ask(self, prompt: str) -> str:
+        from openai import AsyncOpenAI
 
         settings = self.endpoint
-        with OpenAI(
+        client = AsyncOpenAI(
             base_url=settings.base_url,
             api_key=settings.key or "none",
             max_retries=self.retries,
             timeout=settings.timeout_s,
-        ) as client:
-            stream = client.chat.completions.create(
+        )
+        said = ""
+        async with asyncio.timeout(settings.deadline_s), client:
+            stream = await client.chat.completions.create(
                 model=settings.model,
                 messages=[{"role": "user", "content": prompt}],
                 temperature=0.0,
                 max_tokens=64,
                 stream=True,
             )
-            with stream:
-                return "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices[:1])
+            async with stream:
+                async for chunk in stream:
+                    said += "".join(choice.delta.content or "" for choice in chunk.choices[:1])
+                    if len(said) > MOST_CHARACTERS:
+                        raise ValueError("the reply goes on and on, and a verdict is short")
+        return said
 
 
 def judge_items(
