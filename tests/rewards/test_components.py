@@ -367,6 +367,8 @@ def test_prices_are_seen_against_the_group():
     )
     view = searched("a", score=1.0, price=1.0, group=group)
     assert one(cost.RouterR1(cost_weight=0.5), view) == pytest.approx(0.5 + 0.5 * 0.5)
+    alone = searched("a", score=1.0, price=1.0)
+    assert (one(cost.RouterR1(), alone), math.isnan(one(cost.RouterR1(cost_weight=0.5), alone))) == (1.0, True)
     assert one(cost.ToolOrchestra(), view) == pytest.approx(1.0 + 0.5 * 0.75 + 0.5 * 0.75)
     assert one(cost.CallCost(time=0.5), view) == -1.5
     assert one(cost.Overlong(len, most=10, buffer=10), view) < -1

@@ -145,6 +145,19 @@ def test_gates_and_stages_give_the_same_numbers_in_any_order_live_in_a_vector_an
         assert got == [[turn[1]] * 2 for turn in turns[1:]]
 
 
+def test_permuting_a_batch_permutes_its_rewards_and_changes_none():
+    vector = tir_gym.make_vec(ID, 3, wrappers=GATED)
+    found = {}
+    for order in permutations(range(3)):
+        vector.reset(seed=[3] * 3)
+        chosen = [courses()[place] for place in order]
+        rewards = [vector.step(list(texts_))[1].tolist() for texts_ in zip(*chosen, strict=True)]
+        for place, own in zip(order, zip(*rewards, strict=True), strict=True):
+            assert found.setdefault(place, own) == own
+    vector.close()
+    assert len(set(found.values())) == 3
+
+
 def test_gates_and_stages_do_what_they_say():
     right, wrong, formless = courses()
     totals = {}

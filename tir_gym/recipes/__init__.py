@@ -148,7 +148,7 @@ def toolorchestra(env: Env) -> Env:
 
 
 def router_r1(env: Env) -> Env:
-    """Router-R1: -1 for a bad format, else EM (its training script gives cost no weight); needs the group."""
+    """Router-R1: -1 for a bad format, else EM (its training script gives cost no weight)."""
     return _set(env, cost.RouterR1())
 
 
@@ -219,7 +219,7 @@ def tl_training(env: Env) -> Env:
 
 
 def matchtir_ot(env: Env) -> Env:
-    """MatchTIR with optimal transport in place of the assignment; needs `gold.data["calls"]`."""
+    """MatchTIR (OT): as `matchtir` with optimal transport for the assignment; needs `gold.data["calls"]`."""
     return _set(env, calls.MatchTIR(matching="transport"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tir_gym.core.view import EpisodeView
 from tir_gym.rewards import format as form
-from tir_gym.rewards.program import RewardComponent
+from tir_gym.rewards.program import INVALID, RewardComponent
 from tir_gym.rewards.reading import Measure, answer_score, price, seconds
 
 WINDOW = 1000
@@ -48,17 +48,22 @@ def cost_norms(costs: Sequence[float], window: int = WINDOW) -> list[float]:
 class RouterR1(RewardComponent):
     """Router-R1: -1 for a bad format, 0 for a wrong answer, else (1 - a) score + a * normalised cost; in [-1, 1].
 
-    The cost is the price of the calls (models are tools), normalised by the group's percentiles. It has the answer in
-    it. Source: ulab-uiuc/Router-R1, code; a = cost_coe, 0 in its training script.
+    The cost is the price of the calls (models are tools), normalised by percentiles over rollouts: with a > 0 a right
+    answer is invalid without a snapshot of them. It has the answer in it. Source: ulab-uiuc/Router-R1, code; a =
+    cost_coe, 0 in its training script.
     """
 
     channels: ClassVar[tuple[str, ...]] = ("router_r1",)
-    needs_group: ClassVar[bool] = True
 
     cost_weight: float = 0.0
     models: tuple[str, ...] = ()
     route: str = "search"
     measure: Measure = "exact_match"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.cost_weight <= 1:
+            raise ValueError(f"cost_weight={self.cost_weight} must be from 0 to 1")
 
     def evaluate(self, view: EpisodeView) -> dict[str, float]:
         """{"router_r1": reward}."""
@@ -67,6 +72,10 @@ class RouterR1(RewardComponent):
         score = answer_score(view, self.measure)
         if not score:
             return {"router_r1": 0.0}
+        if not self.cost_weight:
+            return {"router_r1": score}
+        if not view.group.known:
+            return {"router_r1": INVALID}
         thrift = cost_norm(math.sqrt(price(view)), *view.group.root_prices)
         return {"router_r1": score * (1 - self.cost_weight) + self.cost_weight * thrift}
 
