@@ -38,7 +38,6 @@ PAPERS = {
         "smart",
         "astra",
         "toolcomp",
-        "mle_dojo",
         "ruscarl",
         "rare",
         "bats",

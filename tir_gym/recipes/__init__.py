@@ -238,11 +238,6 @@ def actions_teach(env: Env) -> Env:
     return _set(env, Base(), calls.ToolRLCorrectness(high=1.0, low=0.0))
 
 
-def artist(env: Env) -> Env:
-    """ARTIST: the outcome alone."""
-    return _set(env, Base())
-
-
 def icrl(env: Env) -> Env:
     """ICRL: 0.8 EM + 0.2 form, [0, 1]; `rewards.schedules.icrl_demonstrations` says how many are in the prompt."""
     return _set(env, demonstrated.ICRL())
@@ -261,11 +256,6 @@ def astra(env: Env) -> Env:
 def toolcomp(env: Env) -> Env:
     """ToolComp: the score, and the share of steps taken well, [0, 2]; needs `gold.data["mended"]`."""
     return _set(env, Base(), labels.ToolComp())
-
-
-def mle_dojo(env: Env) -> Env:
-    """MLE-Dojo: the mean rank on the leaderboards, [0, 1]; needs `gold.data["leaderboards"]`."""
-    return _set(env, labels.HumanRank())
 
 
 def ruscarl(env: Env) -> Env:
@@ -296,11 +286,6 @@ def portool(env: Env) -> Env:
 def longvt(env: Env) -> Env:
     """LongVT: 0.9 answer + 0.1 form, [0, 1]."""
     return _set(env, efficiency.HDPOAccuracy())
-
-
-def geovista(env: Env) -> Env:
-    """GeoVista: city 1, state 1/2, country 1/4 (weights by this project); needs `gold.data["geo"]`."""
-    return _set(env, correctness.GeoLevels())
 
 
 def recipes() -> dict[str, Callable[[Env], Env]]:
