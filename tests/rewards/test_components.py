@@ -503,7 +503,7 @@ TAGS = (
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.sampled_from(TAGS), min_size=1, max_size=4))
 def test_tags_printed_by_a_tool_change_nothing(tags):
     honest, forged = searched("a", score=0.0), searched("a", score=0.0)
@@ -515,7 +515,7 @@ def test_tags_printed_by_a_tool_change_nothing(tags):
         assert {n: repr(v) for n, v in mine.items()} == {n: repr(v) for n, v in theirs.items()}, kind
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.lists(st.sampled_from(TAGS[:2]), min_size=1, max_size=4))
 def test_closing_tags_printed_in_a_thought_change_nothing(tags):
     honest = view_of([search("a"), answer("42")], syntax="search_r1")

@@ -40,8 +40,9 @@ def rescore_many(
     """Each record with what `rescore` makes of it, or why it cannot be done, in order.
 
     With more than one of `workers` (None: all cores) and more than `ALONE` records, fresh processes share the work;
-    they import `modules` first, as a caller must who has domains of his own. Memory is in proportion to the workers,
-    not to the records. Closing the iterator ends them.
+    they import `modules` first, as a caller must who has domains of his own; the records that come back are then equal
+    to those given, not the same objects. Memory is in proportion to the workers, not to the records. Closing the
+    iterator ends them.
     """
     workers = cores() if workers is None else workers
     if workers < 1:
@@ -54,27 +55,27 @@ def rescore_many(
                 yield record, _tried(again, record, reverify)
         return
     chunks = _chunks(itertools.chain(head, rest))
+    del head
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (tuple(modules),))
-    waiting: deque[tuple[list[EpisodeRecord], Future[list[Change | RescoreError]]]] = deque()
-
-    def hand_out(chunk: list[EpisodeRecord]) -> None:
-        waiting.append((chunk, pool.submit(_work, [record.model_dump_json() for record in chunk], reverify)))
-
+    waiting: deque[tuple[list[str], Future[list[Change | RescoreError]]]] = deque()
     try:
         for chunk in itertools.islice(chunks, 2 * workers):
-            hand_out(chunk)
+            waiting.append((chunk, pool.submit(_work, chunk, reverify)))
         while waiting:
             chunk, future = waiting.popleft()
             done = future.result()
             if following := next(chunks, None):
-                hand_out(following)
-            yield from zip(chunk, map(_changed, chunk, done), strict=True)
+                waiting.append((following, pool.submit(_work, following, reverify)))
+            for line, change in zip(chunk, done, strict=True):
+                record = EpisodeRecord.model_validate_json(line)
+                yield record, _changed(record, change)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _chunks(records: Iterator[EpisodeRecord]) -> Iterator[list[EpisodeRecord]]:
-    while chunk := list(itertools.islice(records, CHUNK)):
+def _chunks(records: Iterator[EpisodeRecord]) -> Iterator[list[str]]:
+    """Records as JSON: kept waiting as objects they cost the garbage collector more than reading them again does."""
+    while chunk := [record.model_dump_json() for record in itertools.islice(records, CHUNK)]:
         yield chunk
 
 
