@@ -1,6 +1,7 @@
 """What was tried by hand against rewards and graders, and what came of it: each attack fails."""
 
 import json
+import math
 import random
 import sys
 
@@ -110,7 +111,7 @@ TAMPERED = [
     ({"reward_program": program({"$": "WeightedSum"})}, "does not fit"),
     (
         {"reward_program": program({"$": "Overlong", "count": "os.system"}), "reward_channels": ["overlong"]},
-        "cannot be evaluated: TypeError",
+        "does not fit.*count='os.system' must be callable",
     ),
     (
         {
@@ -118,15 +119,6 @@ TAMPERED = [
             "reward_channels": ["checklist"],
         },
         "no predicate '__import__'",
-    ),
-    (
-        {
-            "reward_program": program(
-                {"$": "Checklist", "items": [ITEM | {"rule": "called", "parameters": [["tool", 5], ["times", "x"]]}]}
-            ),
-            "reward_channels": ["checklist"],
-        },
-        "cannot be evaluated: TypeError",
     ),
     ({"state": {"env_id": "antigravity:Foo-v0"}}, "no environment 'antigravity:Foo-v0'"),
     ({"state": {"task": {"id": "__import__('os')"}}}, "cannot be found"),
@@ -161,6 +153,16 @@ def test_a_tampered_record_imports_nothing_runs_nothing_and_says_what_is_wrong(r
         watch.clear()
     assert {name for name in set(sys.modules) - loaded if not name.startswith("tir_gym")} == set()
     assert set(events) <= ({"exec", "compile"} if set(sys.modules) - loaded else set())
+
+
+def test_a_tampered_item_that_cannot_be_evaluated_is_a_fault_and_no_number(recorded):
+    item = ITEM | {"rule": "called", "parameters": [["tool", "search"], ["times", "x"]]}
+    change = {"reward_program": program({"$": "Checklist", "items": [item]}), "reward_channels": ["checklist"]}
+    record = EpisodeRecord.model_validate_json(json.dumps(merged(recorded, change)))
+    with Rescorer() as again:
+        for scored in (again(record), again.reward(record)):
+            assert math.isnan(scored.total)
+            assert scored.reward_faults["checklist"].startswith("TypeError")
 
 
 @pytest.mark.parametrize("depth", [200_000])

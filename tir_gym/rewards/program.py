@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, get_args, get_origin
@@ -16,7 +16,7 @@ INVALID = math.nan
 
 
 def check_options(component: "RewardComponent") -> None:
-    """Hold a component's options against the types of its fields: numbers, text, truth values and `Literal` choices.
+    """Hold a component's options against the types of its fields: numbers, text, functions and `Literal` choices.
 
     Raises `ValueError` for a choice that there is not, `TypeError` for another type; both name the option.
     """
@@ -34,6 +34,8 @@ def check_options(component: "RewardComponent") -> None:
         elif kind is float or kind is int:
             if isinstance(value, bool) or not isinstance(value, int if kind is int else (int, float)):
                 raise TypeError(f"{name}: {option.name}={value!r} must be {'a whole' if kind is int else 'a'} number")
+        elif get_origin(kind) is Callable and not callable(value):
+            raise TypeError(f"{name}: {option.name}={value!r} must be callable")
         elif (kind is str or kind is bool or kind is tuple) and not isinstance(value, kind):
             raise TypeError(f"{name}: {option.name}={value!r} must be of type {kind.__name__}")
 
