@@ -13,7 +13,7 @@ from tir_gym.rewards.checklist import Checklist, Item
 from tir_gym.rollout import record_of, reward
 from tir_gym.rollout.collect import play
 from tir_gym.rollout.endpoint import Endpoint
-from tir_gym.rollout.judging import ModelJudge, course_of, judge_items
+from tir_gym.rollout.judging import MOST_SHOWN, ModelJudge, course_of, judge_items
 from tir_gym.rollout.policies import POLICIES
 
 ID = "toy/Archive-v0"
@@ -113,3 +113,16 @@ def test_one_item_that_fails_does_not_take_the_others_with_it(record):
         (judged,) = judge_items([record], judge, items=items)
     assert judged.judgements == {"polite": True}
     assert len(server.requests) == 2
+
+
+def test_a_policy_cannot_write_so_much_that_its_judge_fails():
+    env = make(ID)
+    env.reset(seed=3)
+    env.step(f"<think>{'rude ' * 39_000}</think>")
+    env.step("<think>end</think><answer>?</answer>")
+    asked = []
+    judge_items([record_of(env)], lambda prompt: asked.append(prompt) or "{}", items=ITEMS)
+    env.close()
+    assert len(asked[0]) < MOST_SHOWN + 2_000
+    assert "characters left out" in asked[0]
+    assert "end</think>" in asked[0]

@@ -100,7 +100,7 @@ def is_solved(view: EpisodeView) -> bool:
 
 @predicate("said")
 def said(view: EpisodeView, text: str) -> bool:
-    """The policy wrote this literally (letter case plays no part), before its first terminal action of a turn."""
+    """The policy wrote this literally (in any letter case, thoughts included) before a turn's first terminal action."""
     return any(text.casefold() in turn.casefold() for turn in view.evidence.policy_text)
 
 

@@ -19,6 +19,12 @@ from tir_gym.rollout.rescore import Rescorer, policy_text
 MOST_CHARACTERS = 10_000
 """A longer reply is no verdict."""
 
+MOST_SHOWN = 60_000
+"""Characters of an episode that a judge is shown; of a longer one the middle is left out.
+
+A policy that wrote more than a judge's context holds would have its items invalid, which spares it their failure.
+"""
+
 Ask = Callable[[str], str]
 """A judge: a prompt -> its reply. Raises where it fails."""
 
@@ -29,7 +35,7 @@ Question: {question}
 Passes if: {condition}
 Evidence to look for: {evidence}
 
-What the assistant did, as JSON:
+What the assistant did, as JSON (of a long one the middle is left out):
 {course}
 
 Reply with nothing but {{"pass": true}} or {{"pass": false}}."""
@@ -106,7 +112,7 @@ def _verdict(ask: Ask, item: Item, record: EpisodeRecord) -> bool | None:
         question=item.question,
         condition=item.pass_condition or item.question,
         evidence=item.evidence or "anything",
-        course=json.dumps(course_of(record), ensure_ascii=False),
+        course=_shown(json.dumps(course_of(record), ensure_ascii=False)),
     )
     try:
         said = json.loads(ask(prompt))
@@ -114,6 +120,13 @@ def _verdict(ask: Ask, item: Item, record: EpisodeRecord) -> bool | None:
         return None
     verdict = said.get("pass") if isinstance(said, dict) and said.keys() == {"pass"} else None
     return verdict if isinstance(verdict, bool) else None
+
+
+def _shown(course: str) -> str:
+    if len(course) <= MOST_SHOWN:
+        return course
+    head, tail = MOST_SHOWN * 2 // 3, MOST_SHOWN // 3
+    return f"{course[:head]} ... {len(course) - head - tail} characters left out ... {course[-tail:]}"
 
 
 def course_of(record: EpisodeRecord) -> dict[str, Any]:
