@@ -280,7 +280,7 @@ def test_rewards_of_the_group_are_judged_with_the_oracles_rollouts_beside():
 
 
 def test_unknown_names_are_named():
-    with pytest.raises(KeyError, match="no recipe 'nope'; there are adareasoner"):
+    with pytest.raises(KeyError, match="no recipe 'nope'; there are actions_teach"):
         audit(ID, ["nope"])
     with pytest.raises(KeyError, match="no cheat 'nope'; there are null"):
         audit(ID, cheats=["nope"])
