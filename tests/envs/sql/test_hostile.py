@@ -8,7 +8,7 @@ import pytest
 
 from tests.envs.sql.samples import SHELF, Sample, sample
 from tir_gym.envs.sql.engine import Failure, QueryLimits, Table
-from tir_gym.envs.sql.worker import FUNCTIONS, LENGTH
+from tir_gym.envs.sql.worker.guard import FUNCTIONS, LENGTH
 
 SECONDS = 3.0
 LIMITS = QueryLimits(rows=50, bytes=20_000, seconds=SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -17,17 +18,28 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tir_gym.envs.sql.worker import HEADER
+from tir_gym.envs.sql.worker.serve import HEADER
 
 NOW = "2025-06-15 12:00:00"
 """The moment at which the clock of a database stands where its task says nothing else (definition by this project)."""
 _GRACE = 0.5
 _START_LIMIT = 30.0
+_LOAD_LIMIT = 60.0
+_ROOT = Path(__file__).parents[2]
+_BOOT = """import sys, types
+for name in ("tir_gym", "tir_gym.envs", "tir_gym.envs.sql"):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [sys.argv[1] + name[7:].replace(".", "/")]
+from tir_gym.envs.sql.worker.serve import main
+main(int(sys.argv[2]))
+"""
+"""Starts the worker without importing this package: the packages above it stand for their folders only."""
 
 
 class EngineUnavailable(RuntimeError):  # noqa: N818
@@ -74,6 +86,10 @@ class Table:
     rows: tuple[tuple[Any, ...], ...]
     count: int
     more: bool = False
+    changed: int = -1
+    """Rows that it wrote, by triggers and references as well; -1 for a statement that only reads."""
+    ops: int = field(default=0, compare=False)
+    """Instructions it took, in steps of 10,000."""
 
     @property
     def whole(self) -> bool:
@@ -86,7 +102,7 @@ class Failure:
     """Why a statement returned nothing.
 
     `kind` is `sql` (SQLite's own complaint), `refused` (not allowed: `message` names what), `ops` or `time` (too long),
-    `killed` (the worker had to be ended), `memory` or `text` (no text that can be sent).
+    `killed` (the worker had to be ended), `memory`, or `space` (the database would grow too large).
     """
 
     kind: str
@@ -94,6 +110,53 @@ class Failure:
 
 
 Result = Table | Failure
+Rows = tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a table, view or trigger differs between two states of a database.
+
+    `before` and `after` say what it is, one column, index or reference (or its SQL) a line; () where it is not there.
+    `removed` and `added` are rows as bags, sorted: a row that was changed is in both, with its old and new values.
+    """
+
+    name: str
+    """In small letters."""
+    kind: str
+    """`table`, `view` or `trigger`."""
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    removed: Rows
+    added: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How two states of a database differ, by name; `more` says that rows beyond the limits are left out.
+
+    `digest` is a hash of all of it, "" for no difference.
+    """
+
+    tables: tuple[Change, ...]
+    more: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of a database that is written to: the statements that changed it since `base`, in order.
+
+    `session` is the worker's name for it, given by `Engine.session`; the worker makes the state anew from `log` where
+    it does not have it (any more).
+    """
+
+    session: int
+    base: Source
+    log: tuple[str, ...] = ()
+
+
+_REPLAY = QueryLimits(rows=0, ops=1 << 62, seconds=_LOAD_LIMIT)
 
 
 class _Lost(Exception):  # noqa: N818
@@ -109,10 +172,9 @@ class _Worker:
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
-        program = Path(__file__).with_name("worker.py")
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", "-B", str(program), str(os.getpid())],
+                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, f"{_ROOT}/", str(os.getpid())],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -179,6 +241,8 @@ class Engine:
         self._leases = 0
         self._failed_starts = 0
         self._worker: _Worker | None = None
+        self._names = itertools.count()
+        self._dropped: deque[int] = deque()
         self._new_locks()
         _engines.add(self)
 
@@ -210,48 +274,120 @@ class Engine:
     ) -> list[Result]:
         """The result of each statement on its database, limits holding for each; with `stop` up to the first failure.
 
-        Raises `EngineUnavailable` where no worker can be started or a database not be opened.
+        Raises `EngineUnavailable` where no worker can be started, a database not be opened, or the worker is killed at
+        the same statement twice.
         """
+        terms = {"now": now, "stop": stop, **asdict(limits)}
+
+        def request(some: Sequence[tuple[Source, str]]) -> dict[str, Any]:
+            return {"runs": [[source.key, sql] for source, sql in some], **terms}
+
         results: list[Result] = []
         with self._turn:
             while len(results) < len(runs) and not (stop and results and isinstance(results[-1], Failure)):
-                results += self._some(runs[len(results) :], {"now": now, "stop": stop, **asdict(limits)})
+                rest = runs[len(results) :]
+                results += self._some(rest, request, {source.key: source for source, _ in rest}, [])
         return results
 
     def one(self, source: Source, sql: str, limits: QueryLimits = QueryLimits(), now: str = NOW) -> Result:
         """The result of one statement."""
         return self.run([(source, sql)], limits, now)[0]
 
-    def _some(self, runs: Sequence[tuple[Source, str]], terms: dict[str, Any]) -> list[Result]:
-        """Results of at least the first of these runs."""
-        for last_try in (False, True):
-            try:
-                reply = self._ask_with_databases(runs, terms)
-                if "results" in reply:
-                    return [_result(found) for found in reply["results"]]
-                if len(runs) == 1:
-                    raise EngineUnavailable(f"the database {runs[0][0].key!r} does not stay open in the worker")
-            except _Lost as lost:  # at whichever statement it was, running the first one alone finds out
-                if len(runs) == 1 and (lost.silent or last_try):
-                    return [Failure("killed", "the statement did not end in time and was ended with its process")]
-            runs = runs[:1]
-        return self._some(runs, terms)
+    def session(self) -> int:
+        """A new name for a state that will be written to. `drop` it when it is not needed any more."""
+        return next(self._names)
 
-    def _ask_with_databases(self, runs: Sequence[tuple[Source, str]], terms: dict[str, Any]) -> dict[str, Any]:
-        request = {"runs": [[source.key, sql] for source, sql in runs], **terms}
-        patience = terms["seconds"] * len(runs) + _GRACE
-        reply = self._ask(request, b"", patience)
-        if "missing" not in reply:
-            return reply
-        sources = {source.key: source for source, _ in runs}
-        for key in reply["missing"]:
-            loaded = self._ask({"load": key, "path": sources[key].path}, sources[key].content(), 60.0)
-            if "error" in loaded:
-                raise EngineUnavailable(f"cannot open the database {sources[key].path or key!r}: {loaded['error']}")
-        return self._ask(request, b"", patience)
+    def drop(self, session: int) -> None:
+        """Let the worker forget a session, with the next request; usable from a finalizer."""
+        self._dropped.append(session)
+
+    def write(self, state: State, sql: str, limits: QueryLimits = QueryLimits(), now: str = NOW) -> Result:
+        """The result of a statement that may change a state; all of it is done, or, if it fails, nothing.
+
+        Where the result is a table with `changed >= 0` the state has become that with `sql` added to its log, and
+        the caller is to say so the next time. Raises `EngineUnavailable`.
+        """
+        terms = {"now": now, **asdict(limits)}
+
+        def request(some: Sequence[str]) -> dict[str, Any]:
+            return {"session": _place(state), "steps": list(some), **terms}
+
+        with self._turn:
+            return self._some([sql], request, {state.base.key: state.base}, [state])[0]
+
+    def copy(self, state: State) -> State:
+        """The same state under a new name: copied in the worker if it is there."""
+        made = State(self.session(), state.base, state.log)
+        with self._turn:
+            if state.log and self._worker:
+                with contextlib.suppress(_Lost):  # it will be made anew
+                    self._ask({"session": _place(made), "copy": state.session, "now": NOW}, b"", _LOAD_LIMIT)
+        return made
+
+    def changes(self, state: State, limits: QueryLimits, now: str = NOW, since: State | None = None) -> Changes:
+        """What a state differs in from another one, or from its base. Raises `EngineUnavailable`."""
+        terms = {"now": now, **asdict(limits)}
+        past = since or State(-1, state.base)
+        request = {"session": _place(state), "since": _place(past), **terms}
+        with self._turn:
+            try:
+                found = self._served(request, {state.base.key: state.base}, [state, past], limits.seconds + _GRACE)
+            except _Lost as lost:
+                raise EngineUnavailable(f"the SQL worker was lost while states were compared: {lost}") from lost
+        if "error" in found:
+            raise EngineUnavailable(f"two states cannot be compared: {found['message']}")
+        tables = tuple(
+            Change(name, kind, tuple(before), tuple(after), _rows(removed), _rows(added))
+            for name, kind, before, after, removed, added in found["tables"]
+        )
+        return Changes(tables, found["more"], found["digest"])
+
+    def _some(
+        self,
+        items: Sequence[Any],
+        request: Callable[[Sequence[Any]], dict[str, Any]],
+        sources: Mapping[str, Source],
+        states: Sequence[State],
+    ) -> list[Result]:
+        """Results of at least the first of these items."""
+        for last_try in (False, True):
+            asked = request(items)
+            try:
+                reply = self._served(asked, sources, states, asked["seconds"] * len(items) + _GRACE)
+                return [_result(found) for found in reply["results"]]
+            except _Lost as lost:  # at whichever statement it was, running the first one alone finds out
+                if len(items) == 1 and lost.silent:
+                    return [Failure("killed", "the statement did not end in time and was ended with its process")]
+                if len(items) == 1 and last_try:
+                    raise EngineUnavailable(f"the SQL worker was killed twice at one statement: {lost}") from lost
+            items = items[:1]
+        return self._some(items, request, sources, states)
+
+    def _served(
+        self, request: dict[str, Any], sources: Mapping[str, Source], states: Sequence[State], seconds: float
+    ) -> dict[str, Any]:
+        """The reply to a request once the worker has what it needs for it."""
+        for _ in range(4):
+            reply = self._ask(request, b"", seconds)
+            for key in reply.get("missing", ()):
+                blob, path = sources[key].content(), sources[key].path
+                loaded = self._ask({"load": key, "path": path}, blob, _LOAD_LIMIT)
+                if "error" in loaded:
+                    raise EngineUnavailable(f"cannot open the database {path or key!r}: {loaded['error']}")
+            for name in reply.get("stale", ()):
+                state = next(each for each in states if each.session == name)
+                terms = {"log": state.log, "now": request["now"], **asdict(_REPLAY)}
+                made = self._ask({"session": _place(state), **terms}, b"", _LOAD_LIMIT)
+                if "error" in made:
+                    raise EngineUnavailable(f"a state cannot be made anew: {made['error']}")
+            if not ("missing" in reply or "stale" in reply):
+                return reply
+        raise EngineUnavailable(f"the databases {', '.join(sources)} do not stay open in the worker")
 
     def _ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> dict[str, Any]:
         """The worker's reply. Raises `_Lost` where it was lost at work, `EngineUnavailable` if it does not start."""
+        while self._dropped:
+            request.setdefault("drop", []).append(self._dropped.popleft())
         while True:
             self._worker = self._worker or _Worker()
             try:
@@ -291,7 +427,16 @@ class Engine:
 def _result(found: dict[str, Any]) -> Result:
     if "error" in found:
         return Failure(found["error"], found["message"])
-    return Table(tuple(found["columns"]), tuple(map(tuple, found["rows"])), found["count"], found["more"])
+    changed = found.get("changed", -1)
+    return Table(tuple(found["columns"]), _rows(found["rows"]), found["count"], found["more"], changed, found["ops"])
+
+
+def _rows(found: list[list[Any]]) -> Rows:
+    return tuple(map(tuple, found))
+
+
+def _place(state: State) -> list[Any]:
+    return [state.session, state.base.key, len(state.log)]
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -1,44 +1,27 @@
-"""The program that runs policy SQL on SQLite databases; exec'd fresh by `engine`, and killed by it if need be.
+"""What keeps a policy's SQL in bounds: the authorizer, the limits, the clock that stands still.
 
-Standard library only: it imports nothing of ours. It serves one host on descriptor 0. A message is `HEADER` (length of
-a JSON text, length of a blob) and both parts. Requests:
+Standard library only; loaded by `serve`, in a process that the host can kill.
 
-- `{"load": key, "path": ""}` with the bytes of a database as blob, or with the path of a file; answered with `{}`.
-- `{"runs": [[key, sql], ...], "rows", "bytes", "ops", "seconds", "count", "now", "stop"}`; answered with
-  `{"missing": [key]}` if a database is not loaded (any more), else with `{"results": [...]}`, one object for each run,
-  in order (with `stop` up to the first that failed).
-
-What keeps a statement in bounds:
-
-- the authorizer allows reading ordinary tables, the functions of `FUNCTIONS`, and six pragmas that describe tables;
-- nothing can be attached, loaded or written: the connection is `query_only`, files `mode=ro&immutable=1`, and the
-  process may not write to files at all;
-- a handler called every `STEP` virtual machine instructions ends it after `ops` of them or `seconds`;
-- lengths, depths, and the memory of all connections together are limited; `printf` is refused wide fields;
-- what no handler interrupts (a long `instr`, a deep `LIKE`) is ended by the host, which kills this process.
+- The authorizer allows reading ordinary tables, the functions of `FUNCTIONS`, and six pragmas that describe tables;
+  in a session that writes (`writing`) also INSERT, UPDATE, DELETE and the statements of `_WRITES` on ordinary tables.
+- Nothing can be attached or loaded, and no file written: files are opened `mode=ro&immutable=1`, reading connections
+  are `query_only`, and the process may not write to files at all.
+- A handler called every `STEP` virtual machine instructions ends a statement after `ops` of them or `seconds`.
+- Lengths, depths, and the memory of all connections together are limited; `printf` is refused wide fields.
+- What no handler interrupts (a long `instr`, a deep `LIKE`) is ended by the host, which kills this process.
 
 The clock stands still: `'now'` and `CURRENT_TIMESTAMP` are what the request says, and nothing is random.
 """
 
-import ctypes
+import contextlib
 import functools
-import json
-import os
 import re
-import resource
-import select
-import socket
 import sqlite3
-import struct
-import sys
 import time
 import urllib.parse
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-HEADER = struct.Struct("!IQ")
-READY = b"R"
 STEP = 10_000
 HEAP = 768 << 20
 """Bytes that all connections may hold together, databases in memory included."""
@@ -79,6 +62,19 @@ LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 4,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+_CHANGES = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+_DEFINES = frozenset(
+    getattr(sqlite3, f"SQLITE_{deed}_{kind}")
+    for deed in ("CREATE", "DROP")
+    for kind in ("TABLE", "INDEX", "VIEW", "TRIGGER")
+) | {sqlite3.SQLITE_ALTER_TABLE, sqlite3.SQLITE_REINDEX}
+"""What else a writing session may do. Nothing temporary: a copy of the database would not have it."""
+_CATALOGUED = frozenset({"sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_sequence", "sqlite_stat1"})
+"""Tables that these statements read and write; SQLite itself lets no statement write the first three by name."""
+_RENAMING = frozenset(
+    f"sqlite_{name}" for name in ("rename_column", "rename_table", "rename_test", "rename_quotefix", "drop_column")
+)
+"""Functions of ALTER TABLE, which SQLite hides from statements."""
 _DENIED = {
     value: name.removeprefix("SQLITE_").replace("_", " ")
     for name, value in vars(sqlite3).items()
@@ -135,30 +131,63 @@ class Clock:
         return self._call("printf", *arguments)
 
 
-class Database:
-    """One database, opened for reading, and the guard of the statement that runs on it."""
+def opened(blob: bytes, path: str) -> sqlite3.Connection:
+    """A connection that only reads: to the file of that path, or to the bytes of one. Raises `sqlite3.Error`."""
+    if path:
+        uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    else:
+        connection = sqlite3.connect(":memory:", isolation_level=None)
+        connection.deserialize(blob)
+    connection.execute("PRAGMA query_only=ON")
+    return connection
 
-    def __init__(self, clock: Clock, blob: bytes, path: str) -> None:
-        self.size = len(blob)
+
+def _refuse(name: str) -> Callable[..., Any]:
+    def refused(*arguments: Any) -> Any:
+        raise PermissionError(name)
+
+    return refused
+
+
+class Database:
+    """One database and the guard of the statement that runs on it; `writable` says whether it may change it."""
+
+    writable = False
+
+    def __init__(self, clock: Clock, connection: sqlite3.Connection, size: int) -> None:
+        self.size = size
+        self.connection = connection
         self._clock = clock
         self.denied = ""
+        self.trusted = False
+        """Whether the statement is one of ours."""
+        self.changes = False
+        """Whether the statement was one that changes something."""
         self.ops = self.most_ops = 0
         self.deadline = 0.0
-        if path:
-            uri = f"file:{urllib.parse.quote(path)}?mode=ro&immutable=1"
-            self.connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-        else:
-            self.connection = sqlite3.connect(":memory:", isolation_level=None)
-            self.connection.deserialize(blob)
-        connection = self.connection
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-        for pragma in ("trusted_schema=OFF", "temp_store=MEMORY", "query_only=ON", f"hard_heap_limit={HEAP}"):
+        for pragma in ("temp_store=MEMORY", f"hard_heap_limit={HEAP}"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
         names = connection.execute("SELECT lower(name), sql FROM sqlite_master WHERE type IN ('table', 'view')")
         self.tables = {name for name, sql in names.fetchall() if not str(sql).upper().startswith("CREATE VIRTUAL")}
         self.modules = {name.lower() for (name,) in connection.execute("PRAGMA module_list").fetchall()}
         for function in (*(f"pragma_{name}('')" for name in sorted(PRAGMAS)), "json_each('[]')", "json_tree('[]')"):
             connection.execute(f"SELECT * FROM {function}").fetchall()  # their tables are made now or never
+        self._replace_functions()
+        for limit, value in LIMITS.items():
+            connection.setlimit(limit, value)
+        connection.set_authorizer(self._authorize)
+        connection.set_progress_handler(self._progress, STEP)
+
+    def _replace_functions(self) -> None:
+        """Put ours in the place of those that tell the time or pad; and of those that are not allowed, which the
+        authorizer does not see where a column's DEFAULT calls them."""
+        connection, clock = self.connection, self._clock
+        held = connection.execute("SELECT DISTINCT name, narg FROM pragma_function_list WHERE type = 's'").fetchall()
+        for name, arguments in held:
+            if name not in FUNCTIONS:
+                connection.create_function(name, arguments, _refuse(name), deterministic=True)
         for name in _CLOCKED:
             connection.create_function(name, -1, clock.function(name), deterministic=True)
         for name in ("date", "time", "datetime"):
@@ -166,38 +195,56 @@ class Database:
             connection.create_function(keyword, 0, clock.function(name), deterministic=True)
         connection.create_function("printf", -1, clock.printf, deterministic=True)
         connection.create_function("format", -1, clock.printf, deterministic=True)
-        for limit, value in LIMITS.items():
-            connection.setlimit(limit, value)
-        connection.set_authorizer(self._authorize)
-        connection.set_progress_handler(self._progress, STEP)
 
-    def _authorize(self, action: int, first: str | None, second: str | None, _base: Any, _via: Any) -> int:
+    def _authorize(self, action: int, first: str | None, second: str | None, base: Any, _via: Any) -> int:
+        if self.trusted:
+            return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_READ:
-            name = (first or "").lower()
-            if name in self.tables or name in CATALOGUES or not (name in self.modules or name.startswith("sqlite_")):
-                return sqlite3.SQLITE_OK  # the last are names that the statement itself gives: recursive ones
+            if self._ordinary(first or "", CATALOGUES | _CATALOGUED if self.writable else CATALOGUES):
+                return sqlite3.SQLITE_OK
             self.denied = f"the table {first}"
         elif action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE):
             return sqlite3.SQLITE_OK
         elif action == sqlite3.SQLITE_FUNCTION:
-            if (second or "").lower() in FUNCTIONS:
+            name = (second or "").lower()
+            if name in FUNCTIONS or (self.writable and name in _RENAMING):
                 return sqlite3.SQLITE_OK
             self.denied = f"the function {second}"
         elif action == sqlite3.SQLITE_PRAGMA:
             if (first or "").lower() in PRAGMAS:
                 return sqlite3.SQLITE_OK
             self.denied = f"PRAGMA {first}"
+        elif self.writable and (
+            (action in _CHANGES and self._ordinary(first or "", _CATALOGUED)) or (action in _DEFINES and base != "temp")
+        ):
+            self.changes = True
+            return sqlite3.SQLITE_OK
         else:
             self.denied = _DENIED.get(action, f"this statement (action {action})")
         return sqlite3.SQLITE_DENY
+
+    def _ordinary(self, table: str, besides: frozenset[str]) -> bool:
+        """Whether a name is that of a plain table or view, or is one of `besides`, or given by the statement itself."""
+        name = table.lower()
+        return name in self.tables or name in besides or not (name in self.modules or name.startswith("sqlite_"))
 
     def _progress(self) -> bool:
         self.ops += STEP
         return self.ops > self.most_ops or time.monotonic() > self.deadline
 
+    @contextlib.contextmanager
+    def ours(self) -> Iterator[None]:
+        """What runs meanwhile is not the policy's."""
+        self.trusted = True
+        try:
+            yield
+        finally:
+            self.trusted = False
+
     def run(self, sql: str, limits: dict[str, Any]) -> dict[str, Any]:
         """The result of one statement, or its error; `ops` are counted in steps of `STEP`."""
         self.denied, self._clock.complaint, self.ops, self.most_ops = "", "", 0, limits["ops"]
+        self.changes = False
         self.deadline = time.monotonic() + limits["seconds"]
         try:
             cursor = self.connection.execute(sql)
@@ -235,77 +282,6 @@ class Database:
         if message == "interrupted":
             kind = "ops" if self.ops > self.most_ops else "time"
             return {"error": kind, "message": "interrupted", "ops": self.ops}
+        if message == "database or disk is full":
+            return {"error": "space", "message": "the database would grow beyond what is allowed"}
         return {"error": "sql", "message": self._clock.complaint or message}
-
-
-class Store:
-    """The databases that are open, least recently used first."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.open: OrderedDict[str, Database] = OrderedDict()
-
-    def load(self, key: str, blob: bytes, path: str) -> dict[str, Any]:
-        """Open a database under a key, and close those that are too many."""
-        try:
-            self.open[key] = Database(self.clock, blob, path)
-        except sqlite3.Error as error:
-            return {"error": str(error)}
-        while len(self.open) > 1 and (len(self.open) > 1_000 or sum(each.size for each in self.open.values()) > KEPT):
-            _, oldest = self.open.popitem(last=False)
-            oldest.connection.close()
-        return {}
-
-    def run(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The results of the runs of a request."""
-        if missing := [key for key, _ in request["runs"] if key not in self.open]:
-            return {"missing": list(dict.fromkeys(missing))}
-        self.clock.now = request["now"]
-        results = []
-        for key, sql in request["runs"]:
-            self.open.move_to_end(key)
-            results.append(self.open[key].run(sql, request))
-            if request["stop"] and "error" in results[-1]:
-                break
-        return {"results": results}
-
-
-def confine() -> None:
-    """Take from this process what it does not need: writing files, cores, more memory, new rights."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: memory of one statement is kept for the next
-        libc.mallopt(option, 32 << 20)
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 1_100}
-    limits[resource.RLIMIT_AS] = 2 * HEAP
-    for limit, most in limits.items():
-        hard = resource.getrlimit(limit)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(limit, (most, most))
-
-
-def main(host: int) -> None:
-    """Serve the process `host` on descriptor 0 until that closes or the host ends."""
-    watched = os.pidfd_open(host)
-    if os.getppid() != host:
-        return
-    channel = socket.socket(fileno=0)
-    requests = channel.makefile("rb")
-    confine()
-    store = Store()
-    channel.sendall(READY)
-    ends = [channel.fileno(), watched]
-    while watched not in select.select(ends, [], [])[0]:
-        header = requests.read(HEADER.size)
-        if len(header) < HEADER.size:
-            return
-        length, size = HEADER.unpack(header)
-        request = json.loads(requests.read(length))
-        blob = requests.read(size)
-        reply = store.load(request["load"], blob, request["path"]) if "load" in request else store.run(request)
-        text = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        channel.sendall(HEADER.pack(len(text), 0) + text)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
