@@ -2,18 +2,20 @@
 
 import random
 from collections import Counter
+from statistics import median
 
 import pytest
 
+from tests.play import make, play_oracle
 from tir_gym.core.task import GeneratedTasks
-from tir_gym.envs.sql.asking import TEMPLATES, Ask, NoFit
+from tir_gym.envs.sql.asking import TEMPLATES, Ask, NoFit, opened
 from tir_gym.envs.sql.build import build
 from tir_gym.envs.sql.databases import Generated, connect
 from tir_gym.envs.sql.families import FAMILIES
 from tir_gym.envs.sql.match import differ, is_ordered
 from tir_gym.envs.sql.scan import names, tokens
 from tir_gym.envs.sql.schemas import family, ref, table
-from tir_gym.envs.sql.tasks import GENERATED, draw, fitting, results, worth_asking
+from tir_gym.envs.sql.tasks import GENERATED, database_for, draw, fitting, make_tasks, misnamed, results, worth_asking
 
 LEVELS = range(1, 11)
 
@@ -110,20 +112,34 @@ def test_a_question_has_one_answer_in_one_order_that_its_misreadings_do_not_give
         assert "  " not in question.text
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", list(TEMPLATES)[::6])
 def test_a_template_makes_many_different_prompts(name):
+    assert len(prompts_of(name, stop=200)) >= 200
+
+
+@pytest.mark.soak
+def test_every_template_makes_200_different_prompts_in_1000_draws():
+    assert len(TEMPLATES) >= 60
+    counts = {name: len(prompts_of(name)) for name in TEMPLATES}
+    assert {name: count for name, count in counts.items() if count < 200} == {}
+
+
+def prompts_of(name, stop=1_000):
+    """The different prompts that are worth asking in 1,000 draws that fit their database, up to `stop` of them."""
     listed = TEMPLATES[name]
-    seen = set()
-    for seed in range(1_000):
+    seen, draws, seed = set(), 0, 0
+    while draws < 1_000 and len(seen) < stop:
         rng = random.Random(seed)
-        database = Generated(rng.choice(list(FAMILIES)), 0, 1_000, 0.0, False)
+        seed += 1
+        database = database_for(rng, 5)
         try:
-            seen.add(listed.make(Ask(rng, 5, database)).text)
+            question = listed.make(Ask(rng, 5, database))
         except NoFit:
             continue
-        if len(seen) >= 200:
-            return
-    raise AssertionError(f"{len(seen)} different prompts in 1,000 draws")
+        draws += 1
+        if worth_asking(question, database):
+            seen.add(question.text)
+    return seen
 
 
 def shape(sql):
@@ -156,16 +172,124 @@ def test_every_level_has_many_templates(level):
     assert all(task.difficulty == level for task in drawn)
 
 
-def test_difficulty_raises_the_work():
-    """Measured as tokens of the gold query and rows of the database, both by level."""
-    work = []
+def instructions(sql, database):
+    """What a query costs: instructions of SQLite's machine, counted in steps of 50."""
+    connection = opened(database)
+    count = 0
+
+    def progress():
+        nonlocal count
+        count += 50
+        return False
+
+    connection.set_progress_handler(progress, 50)
+    connection.execute(sql).fetchall()
+    connection.set_progress_handler(None, 0)
+    return count
+
+
+def work(name, level, count):
+    """The median work of a template's gold queries at a level."""
+    found = []
+    for seed in range(100 * count):
+        rng = random.Random(f"{name}/{seed}")
+        database = database_for(rng, level)
+        try:
+            question = TEMPLATES[name].make(Ask(rng, level, database))
+        except NoFit:
+            continue
+        if worth_asking(question, database):
+            found.append(instructions(question.sql, database))
+        if len(found) == count:
+            return median(found)
+    raise AssertionError(f"{name} is hardly ever worth asking at level {level}")
+
+
+def raises_the_work(name, count):
+    return work(name, 4, count) < work(name, 10, count)
+
+
+@pytest.mark.parametrize("name", list(TEMPLATES)[::10])
+def test_difficulty_raises_the_measured_work(name):
+    assert raises_the_work(name, 9)
+
+
+@pytest.mark.soak
+def test_difficulty_raises_the_measured_work_of_every_template():
+    """From level 4, the first with NULLs, which some templates need, to 10."""
+    assert [name for name in TEMPLATES if not raises_the_work(name, 31)] == []
+
+
+def test_harder_tasks_have_longer_golds_and_more_rows():
+    shown = []
     for level in (1, 4, 7, 10):
         generated = GeneratedTasks(GENERATED, draw, difficulty=level)
         drawn = [generated.task(1, index) for index in range(25)]
         lengths = [len(tokens(task.gold.answer)) for task in drawn]
-        work.append((sum(lengths) / len(lengths), drawn[0].data["database"]["rows"]))
-    assert [length for length, _ in work] == sorted(length for length, _ in work)
-    assert [rows for _, rows in work] == sorted(rows for _, rows in work)
+        shown.append((sum(lengths) / len(lengths), drawn[0].data["database"]["rows"]))
+    assert [length for length, _ in shown] == sorted(length for length, _ in shown)
+    assert [rows for _, rows in shown] == sorted(rows for _, rows in shown)
+
+
+def test_the_size_of_databases_can_be_asked_for():
+    tasks = make_tasks(None, "train", 9, 20_000)
+    task = tasks.task(0, 0)
+    assert task.data["database"]["rows"] == 20_000
+    assert task.id.startswith("sql-20000/train/9/")
+    assert tasks.find(task.id) == task
+    connection = connect(Generated(**task.data["database"]))
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    total = sum(connection.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables)
+    assert 16_000 < total < 26_000
+    connection.close()
+    with pytest.raises(ValueError, match="leave it out"):
+        make_tasks("defog:x", "train", None, 20_000)
+    with pytest.raises(ValueError, match="size"):
+        make("tir/SQL-v0", size=10)
+
+
+@pytest.mark.soak
+def test_questions_about_a_million_rows_are_asked_answered_and_judged():
+    env = make("tir/SQL-v0", size=1_000_000, query_timeout_s=60)
+    for seed in range(3):
+        play_oracle(env, seed)
+        assert env.rewards[1] == 1.0
+    env.close()
+
+
+def test_at_high_levels_a_column_has_one_beside_it_with_a_similar_name_that_gives_another_answer():
+    generated = GeneratedTasks(GENERATED, draw, difficulty=8)
+    decoyed = 0
+    for index in range(20):
+        task = generated.task(4, index)
+        database = Generated(**task.data["database"])
+        assert any(table.of("decoy") for table in database.schema.tables)
+        gold = results(task.gold.answer, database)
+        for reading in misnamed(task.gold.answer, database):
+            decoyed += 1
+            assert reading != task.gold.answer
+            assert differ(gold, results(reading, database), ordered=is_ordered(task.gold.answer))
+    assert decoyed >= 3
+
+
+def share_of_the_best_guess(count):
+    """How many of so many tasks the best answer has that does not depend on the task, where a value is asked for."""
+    tasks = make("tir/SQL-v0", mode="value").setting.tasks
+    held = Counter()
+    for index in range(count):
+        task = tasks.task(6, index)
+        ((value,),) = results(task.gold.answer, Generated(**task.data["database"]))
+        held[value] += 1
+    return held.most_common(1)[0][1] / count
+
+
+@pytest.mark.soak
+def test_the_floor_of_guessed_values_is_at_most_2_percent():
+    assert share_of_the_best_guess(1_500) <= 0.02
+
+
+def test_no_value_is_guessed_often():
+    assert share_of_the_best_guess(100) <= 0.05
 
 
 def test_no_answer_is_more_than_2_percent_and_gold_is_nowhere_to_be_read():

@@ -113,8 +113,22 @@ class Ask:
         """Two dates or numbers with a good part of the values between them, as SQL."""
         return self.middling(table, column, 0.05, 0.35), self.middling(table, column, 0.6, 0.95)
 
+    def low_in(self, tree: Link, steps: int) -> int:
+        """The id of a row with at least so many rows above it in a tree, of 30 tried. Raises `NoFit`."""
+        ids = self.values(tree.child, tree.child.columns[0])
+        up = f"SELECT {tree.column.name} FROM {tree.child.name} WHERE id = ?"
+        for _ in range(30):
+            start = here = self.pick(ids)
+            for _ in range(steps):
+                ((here,),) = opened(self.database).execute(up, (here,))
+                if here is None:
+                    break
+            else:
+                return int(str(start))
+        raise NoFit
 
-@functools.lru_cache(32)
+
+@functools.lru_cache(256)
 def opened(database: Generated) -> sqlite3.Connection:
     """A connection to a copy of a database, for gold queries."""
     connection = connect(database)
@@ -122,7 +136,7 @@ def opened(database: Generated) -> sqlite3.Connection:
     return connection
 
 
-@functools.lru_cache(2_000)
+@functools.lru_cache(8_192)
 def _values(database: Generated, table: str, expression: str) -> tuple[object, ...]:
     sql = f"SELECT DISTINCT {expression} v FROM {table} WHERE v IS NOT NULL ORDER BY v"
     return tuple(value for (value,) in opened(database).execute(sql))
@@ -161,36 +175,48 @@ def template(level: int) -> Callable[[Template], Template]:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition on a row: in SQL, in words ("whose price is at least 5"), and nearly right in SQL."""
+    """A condition on a row: in SQL, and in words ("whose price is at least 5")."""
 
     sql: str
     words: str
-    near: str
+
+
+SECOND = (0.0, 0.0, 0.0, 0.3, 0.3, 0.3, 0.6, 0.6, 0.9, 0.9)
+"""By level from 1 on: how often a condition is two in one."""
 
 
 def condition(a: Ask, table: Table, alias: str = "", *but: Column) -> Condition:
-    """A condition on rows of a table, on none of the columns `but`."""
+    """A condition on rows of a table, on none of the columns `but`; at higher levels often on two columns."""
     kinds: tuple[Kind, ...] = ("category", "number", "day", "flag")
-    column = a.pick([column for column in table.of(*kinds) if column not in but])
+    fits = [column for column in table.of(*kinds) if column not in but]
+    column = a.pick(fits)
+    first = _on_one(a, table, column, alias)
+    fits.remove(column)
+    if not fits or a.rng.random() >= SECOND[a.level - 1]:
+        return first
+    second = _on_one(a, table, a.pick(fits), alias)
+    return Condition(f"{first.sql} AND {second.sql}", f"{first.words} and {second.words}")
+
+
+def _on_one(a: Ask, table: Table, column: Column, alias: str) -> Condition:
     e = a.e(column, alias)
     if column.kind == "flag":
         held = a.rng.randrange(2)
-        return Condition(f"{e} = {held}", f"that are {'' if held else 'not '}{column.phrase}", f"{e} >= 0")
+        return Condition(f"{e} = {held}", f"that are {'' if held else 'not '}{column.phrase}")
     if column.kind == "category":
         if a.rng.random() < 0.6:
             value = a.value(table, column)
-            return Condition(f"{e} = {value}", f"whose {column.phrase} is {value}", f"{e} <> {value}")
+            return Condition(f"{e} = {value}", f"whose {column.phrase} is {value}")
         first, second = a.two_values(table, column)
-        words = f"whose {column.phrase} is {first} or {second}"
-        return Condition(f"{e} IN ({first}, {second})", words, f"{e} = {first}")
+        return Condition(f"{e} IN ({first}, {second})", f"whose {column.phrase} is {first} or {second}")
     value = a.middling(table, column)
     more, least, less, most = (
         ("after", "on or after", "before", "on or before")
         if column.kind == "day"
         else ("more than", "at least", "less than", "at most")
     )
-    operator, words, near = a.pick([(">", more, ">="), (">=", least, ">"), ("<", less, "<="), ("<=", most, "<")])
-    return Condition(f"{e} {operator} {value}", f"whose {column.phrase} is {words} {value}", f"{e} {near} {value}")
+    operator, words = a.pick([(">", more), (">=", least), ("<", less), ("<=", most)])
+    return Condition(f"{e} {operator} {value}", f"whose {column.phrase} is {words} {value}")
 
 
 def named(a: Ask, table: Table, alias: str = "") -> tuple[str, str]:

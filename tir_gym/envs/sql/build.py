@@ -80,7 +80,7 @@ def value(column: Column, rng: random.Random) -> Any:
     if column.kind == "category":
         plain = column.pool[int(len(column.pool) * rng.random() ** 1.4)]
         return _soiled(plain, rng) if column.dirty else plain
-    if column.kind == "number":
+    if column.kind in ("number", "decoy"):
         if column.places:
             return round(column.low + (column.high - column.low) * rng.random() ** 1.5, column.places)
         return rng.randrange(int(column.low), int(column.high) + 1)

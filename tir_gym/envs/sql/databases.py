@@ -5,16 +5,17 @@ import hashlib
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tir_gym.envs.sql.build import build
+from tir_gym.envs.sql.engine import QueryLimits
 from tir_gym.envs.sql.families import FAMILIES
-from tir_gym.envs.sql.schemas import Column, Family, dirtied
+from tir_gym.envs.sql.schemas import Family, dirtied
 
-KEPT = 48 << 20
+KEPT = 128 << 20
 """Bytes of generated databases that a process keeps; the least recently used are made again when needed."""
 
 
@@ -93,12 +94,8 @@ class Generated:
 
 @functools.cache
 def schema_of(family: str, dirty: bool) -> Family:
-    """The family of that name, every second category of a table dirty where `dirty`."""
-    return dirtied(FAMILIES[family], _every_second) if dirty else FAMILIES[family]
-
-
-def _every_second(columns: Sequence[Column]) -> Sequence[Column]:
-    return columns[::2]
+    """The family of that name, where `dirty` with dirty values and names."""
+    return dirtied(FAMILIES[family]) if dirty else FAMILIES[family]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +140,12 @@ def connect(database: Database) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", check_same_thread=False)
     connection.deserialize(database.content())
     return connection
+
+
+def scaled(limits: QueryLimits, database: Database) -> QueryLimits:
+    """Limits for statements on a database: more work and time on one that was made larger than usual."""
+    rows = database.rows if isinstance(database, Generated) else 0
+    return replace(limits, ops=max(limits.ops, 400 * rows), seconds=max(limits.seconds, rows / 40_000))
 
 
 def fingerprint(rows: Any) -> str:

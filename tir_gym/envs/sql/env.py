@@ -10,9 +10,9 @@ from tir_gym.core.domain import Domain
 from tir_gym.core.task import Filtered, Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
-from tir_gym.envs.sql.databases import database_of
+from tir_gym.envs.sql.databases import database_of, scaled
 from tir_gym.envs.sql.engine import NOW, QueryLimits
-from tir_gym.envs.sql.tasks import has_one_value, kinds, make_tasks
+from tir_gym.envs.sql.tasks import SIZES, has_one_value, kinds, make_tasks
 from tir_gym.envs.sql.tools import Desk, SqlToolkit
 from tir_gym.envs.sql.twins import TWINS
 from tir_gym.envs.sql.verify import Mode, SqlVerifier
@@ -20,7 +20,11 @@ from tir_gym.envs.sql.verify import Mode, SqlVerifier
 
 @dataclass(frozen=True)
 class Sql(Domain):
-    """Questions about a database. Options: how the query is judged, on how many twins, rows shown, seconds a query."""
+    """Questions about a database.
+
+    Options: how the query is judged, on how many twins, rows shown, seconds a query, rows of a generated database
+    (None: by difficulty).
+    """
 
     name: ClassVar[str] = "SQL"
     description: ClassVar[str] = "Answer a question about a database with a query that holds on its twins as well."
@@ -56,10 +60,11 @@ class Sql(Domain):
     twins: Annotated[int, Field(ge=1, le=64)] = TWINS
     rows_shown: Annotated[int, Field(ge=1, le=1_000)] = 50
     query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+    size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)] | None = None
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
         """Generated questions, or the file of a known benchmark ("defog:PATH"); for values, those that have one."""
-        made = make_tasks(source, split, difficulty)
+        made = make_tasks(source, split, difficulty, self.size)
         return Filtered(made, has_one_value) if self.mode == "value" and source is None else made
 
     def briefing(self, actor: str, task: Task) -> str:
@@ -71,7 +76,8 @@ class Sql(Domain):
     def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """The tools, over the task's database."""
         limits = QueryLimits(rows=self.rows_shown, bytes=16_000, seconds=self.query_timeout_s)
-        return SqlToolkit(Desk(database_of(task.data["database"]), limits, task.data.get("now") or NOW))
+        database = database_of(task.data["database"])
+        return SqlToolkit(Desk(database, scaled(limits, database), task.data.get("now") or NOW))
 
     def verifier(self) -> Verifier:
         """The result of the final query against gold's."""

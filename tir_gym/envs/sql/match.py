@@ -9,7 +9,11 @@ from tir_gym.envs.sql.scan import order_by
 
 Row = Sequence[Any]
 TOLERANCE = 1e-6
-"""Two numbers of which one is a float are equal if they differ by at most this share of the greater, or of 1."""
+"""Two numbers of which one is a float are equal if they differ by at most this share of the greater, or of 1 ..."""
+HALF_A_CENT = 0.004
+"""... and by no more than this, so that amounts differ by their last digit however large they are ..."""
+EXACT = 1e-11
+"""... unless they differ by so small a share that the order in which floats are added explains it."""
 _PERMUTED = 8
 """Columns up to which other orders of them are tried."""
 _TRIES = 120
@@ -25,9 +29,9 @@ def differ(gold: Sequence[Row], found: Sequence[Row], *, ordered: bool, permute:
     """How the rows found differ from those of gold, "" if they do not.
 
     Rows are compared one by one where they are ordered, else as a bag: duplicates count, order does not. NULL equals
-    NULL and nothing else; text equals text letter by letter; whole numbers are compared exactly, floats to `TOLERANCE`;
-    a number and a text are never equal. With `permute` the columns found may stand in another order, the same one
-    in all rows.
+    NULL and nothing else; text equals text letter by letter; whole numbers are compared exactly, floats within
+    `TOLERANCE` and half a cent; a number and a text are never equal. With `permute` the columns found may stand in
+    another order, the same one in all rows.
     """
     if len(gold) != len(found):
         return f"{len(found)} rows instead of {len(gold)}"
@@ -97,7 +101,8 @@ def same_cell(one: Any, other: Any) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         if isinstance(one, int) and isinstance(other, int):
             return one == other
-        return one == other or abs(one - other) <= TOLERANCE * max(1.0, abs(one), abs(other)) < float("inf")
+        size = max(1.0, abs(one), abs(other))
+        return one == other or abs(one - other) <= max(min(TOLERANCE * size, HALF_A_CENT), EXACT * size) < float("inf")
     return type(one) is type(other) and bool(one == other)
 
 

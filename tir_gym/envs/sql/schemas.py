@@ -1,10 +1,9 @@
 """How a family of databases is described: tables, columns, and what questions may call them."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Kind = Literal["id", "ref", "label", "category", "number", "day", "flag"]
+Kind = Literal["id", "ref", "label", "category", "number", "day", "flag", "decoy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +12,8 @@ class Column:
 
     `pool` names the words of a label or holds the values of a category, `target` is the table that a reference points
     to, `low` and `high` bound a number (of `places` decimals). `nullable` columns hold NULL at harder levels, and so do
-    references that are `optional`. A label is unique in its table, and the table says so.
+    references that are `optional`. A label is unique in its table, and the table says so. A decoy is a number with a
+    name like that of another one, `phrase`; no question is about it.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Column:
     @property
     def type(self) -> type:
         """The Python type of its values."""
-        if self.kind == "number":
+        if self.kind in ("number", "decoy"):
             return float if self.places else int
         return int if self.kind in ("id", "ref", "flag") else str
 
@@ -134,11 +134,18 @@ def flag(name: str, phrase: str) -> Column:
     return Column(name, "flag", phrase)
 
 
-def dirtied(base: Family, choose: Callable[[Sequence[Column]], Sequence[Column]]) -> Family:
-    """The family with some category columns of each table dirty, those that `choose` picks."""
+_DECOYS = ("old_{}", "{}_prev", "{}_v1")
+
+
+def dirtied(base: Family) -> Family:
+    """The family with every second category of a table dirty, and a decoy of its first number after its own columns."""
     tables = []
-    for one in base.tables:
-        chosen = choose(one.of("category"))
-        columns = tuple(replace(column, dirty=True) if column in chosen else column for column in one.columns)
-        tables.append(replace(one, columns=columns))
+    for place, one in enumerate(base.tables):
+        chosen = one.of("category")[::2]
+        columns = [replace(column, dirty=True) if column in chosen else column for column in one.columns]
+        columns += [
+            replace(first, name=_DECOYS[place % 3].format(first.name), kind="decoy", phrase=first.name)
+            for first in one.of("number")[:1]
+        ]
+        tables.append(replace(one, columns=tuple(columns)))
     return replace(base, tables=tuple(tables))

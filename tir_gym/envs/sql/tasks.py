@@ -3,7 +3,9 @@
 import functools
 import itertools
 import random
+import re
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
@@ -12,6 +14,7 @@ from tir_gym.envs.sql.asking import TEMPLATES, Ask, Listed, NoFit, Question, ope
 from tir_gym.envs.sql.databases import Generated
 from tir_gym.envs.sql.families import FAMILIES
 from tir_gym.envs.sql.match import differ, is_ordered
+from tir_gym.envs.sql.scan import names
 
 GENERATED = "sql"
 VARIANTS = 2
@@ -19,28 +22,52 @@ VARIANTS = 2
 MOST_ROWS = 200
 """Rows of the longest result that a question may have."""
 _OPS = 400
-"""Steps of 10,000 instructions that a gold query may take."""
+"""Steps of 10,000 instructions that a gold query may take, or one for each `_ROWS_A_STEP` rows if these are more."""
+_ROWS_A_STEP = 50
+SIZES = range(1_000, 1_000_001)
+"""Rows that a database may be made of."""
+_ROWS_KEPT = 1_000_000
+"""Databases of an asked-for size are so many that they have about this many rows together, but at least one."""
 
-_SIZES = ((3, 1_000, 0.0, False), (6, 1_500, 0.1, False), (10, 2_500, 0.15, True))
-"""Up to which level: rows of a database, share of NULLs where there may be some, dirty values."""
+_ROWS = (1_000, 1_000, 1_500, 1_500, 2_000, 2_000, 2_500, 2_500, 3_500, 3_500)
+_NULLS = (0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.15, 0.15, 0.15, 0.15)
+"""By level from 1 on: rows of a database, share of NULLs where there may be some."""
+_DIRTY = 7
+"""The level from which on values and names are dirty."""
 
 
-def draw(rng: random.Random, level: int) -> Draft:
-    """A question about a database that is worth asking at that level."""
-    _, rows, nulls, dirty = next(size for size in _SIZES if level <= size[0])
-    names, listings = list(FAMILIES), fitting(level)
+def draw(rng: random.Random, level: int, size: int | None = None) -> Draft:
+    """A question about a database that is worth asking at that level; `size` is its rows, None: by the level."""
+    listings = fitting(level)
     for attempt in itertools.count():
         if attempt % 6 == 0:  # a template may not fit any database of the size
             listed = rng.choice(listings)
-        database = Generated(rng.choice(names), rng.randrange(VARIANTS), rows, nulls, dirty)
+        database = database_for(rng, level, size)
         ask = Ask(rng, level, database)
         try:
             question = listed.make(ask)
         except NoFit:
             continue
-        if worth_asking(question, database):
+        gold = worth_asking(question, database)
+        if gold and not too_common(gold, rng):
             return _draft(question, ask, listed)
     raise AssertionError("unreachable")
+
+
+def database_for(rng: random.Random, level: int, size: int | None = None) -> Generated:
+    """One of the databases for a level."""
+    families = list(FAMILIES)
+    if size is not None:
+        families = families[: max(1, min(len(families), _ROWS_KEPT // size))]
+    variant = rng.randrange(VARIANTS if size is None else 1)
+    return Generated(rng.choice(families), variant, size or _ROWS[level - 1], _NULLS[level - 1], level >= _DIRTY)
+
+
+def too_common(gold: Sequence[tuple[Any, ...]], rng: random.Random) -> bool:
+    """Whether a small whole number as the whole result is left out: most are, or one would be a guess worth making."""
+    if len(gold) > 1 or len(gold[0]) > 1 or not isinstance(gold[0][0], int):
+        return False
+    return abs(gold[0][0]) < 30 and rng.random() > abs(gold[0][0]) / 30
 
 
 def fitting(level: int) -> list[Listed]:
@@ -50,31 +77,39 @@ def fitting(level: int) -> list[Listed]:
 
 
 @functools.lru_cache(4_096)
-def worth_asking(question: Question, database: Generated) -> bool:
-    """Whether the result says something, and every plausible misreading gives another."""
+def worth_asking(question: Question, database: Generated) -> Sequence[tuple[Any, ...]]:
+    """The result, where it says something and every plausible misreading gives another; else nothing."""
     gold = results(question.sql, database)
     if gold is None or not 1 <= len(gold) <= MOST_ROWS or len(question.returns) != len(gold[0]):
-        return False
+        return ()
     if question.order and len(gold) < 3:  # else hardly anything would be ordered, on twins least of all
-        return False
+        return ()
     if all(cell in (None, 0) for row in gold for cell in row):
-        return False
+        return ()
     ordered = is_ordered(question.sql)
-    return all(
-        other is None or differ(gold, other, ordered=ordered)
-        for other in (results(reading, database) for reading in question.readings)
-    )
+    for reading in (*question.readings, *misnamed(question.sql, database)):
+        other = results(reading, database)
+        if other is not None and not differ(gold, other, ordered=ordered):
+            return ()
+    return gold
+
+
+def misnamed(sql: str, database: Generated) -> list[str]:
+    """The query with a decoy in place of the column that it is like."""
+    used = names(sql)
+    decoys = [decoy for table in database.schema.tables if table.name in used for decoy in table.of("decoy")]
+    return [re.sub(rf"\b{each.phrase}\b(?!')", each.name, sql) for each in decoys if each.phrase in used]
 
 
 def results(sql: str, database: Generated) -> list[tuple[Any, ...]] | None:
     """The rows of a query of our own, None where it takes too long. Raises `sqlite3.Error` if it is wrong."""
     connection = opened(database)
-    steps = 0
+    steps, most = 0, max(_OPS, database.rows // _ROWS_A_STEP)
 
     def progress() -> bool:
         nonlocal steps
         steps += 1
-        return steps > _OPS
+        return steps > most
 
     connection.set_progress_handler(progress, 10_000)
     try:
@@ -113,10 +148,13 @@ def _draft(question: Question, ask: Ask, listed: Listed) -> Draft:
     return Draft("\n".join(lines), gold, listed.name, {"database": database.data})
 
 
-def make_tasks(source: str | None, split: str, difficulty: int | None) -> TaskSet:
+def make_tasks(source: str | None, split: str, difficulty: int | None, size: int | None = None) -> TaskSet:
     """The generated tasks (None), or those of a benchmark's files ("NAME:PATH"). Raises `ValueError`."""
     if source is None:
-        return GeneratedTasks(GENERATED, draw, split=split, difficulty=difficulty)
+        name = GENERATED if size is None else f"{GENERATED}-{size}"
+        return GeneratedTasks(name, functools.partial(draw, size=size), split=split, difficulty=difficulty)
+    if size is not None:
+        raise ValueError(f"size={size}: the databases of {source!r} have the size they have; leave it out")
     from tir_gym.envs.sql.benchmarks import load
 
     return load(source, split, difficulty)

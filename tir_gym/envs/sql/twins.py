@@ -305,7 +305,8 @@ def _put_literals(
         if not column.free or column.name.lower() not in used:
             continue
         values = [row[position] for row in table.rows if row[position] is not None]
-        near = [(_spellings(literal, values), _beside(literal)) for literal in held if _fits(literal, values)]
+        step = _step(values)
+        near = [(_spellings(literal, values), _beside(literal, step)) for literal in held if _fits(literal, values)]
         if not near:
             continue
         for row in rows:
@@ -339,10 +340,17 @@ def _spellings(literal: Literal, values: Sequence[Any]) -> list[Any]:
     return [value for value in values if isinstance(value, str) and _alike(value, literal)]
 
 
-def _beside(literal: Literal) -> list[Any]:
+def _step(values: Sequence[Any]) -> float:
+    """The last decimal that the numbers of a column have: 1, 0.1, 0.01, ...; 0.01 where they have many."""
+    places = max((len(repr(value).partition(".")[2]) for value in values if isinstance(value, float)), default=0)
+    return float(10 ** -(places if places <= 4 else 2))
+
+
+def _beside(literal: Literal, step: float) -> list[Any]:
     """The values next to a number or a date; a text has none but itself."""
     if not isinstance(literal, str):
-        return [literal - 1, literal + 1]
+        steps = {1} if step == 1 else {step, 0.01}
+        return [round(literal + way * size, 6) for size in sorted(steps) for way in (-1, 1)]
     day = _as_day(literal)
     if day is None:
         return [literal]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
-from tir_gym.envs.sql.databases import Database, database_of
+from tir_gym.envs.sql.databases import Database, database_of, scaled
 from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
 from tir_gym.envs.sql.ties import allows, tied
@@ -61,7 +61,7 @@ class SqlVerifier(Verifier):
         now = evidence.task.data.get("now") or NOW
         answer = statement(evidence.answer.text)
         try:
-            shown = {sql: self._gold([base], sql, now)[0] for sql in accepted}
+            shown = {sql: self._gold([base], sql, now, scaled(LIMITS, base))[0] for sql in accepted}
             golds = {sql: found for sql, found in shown.items() if isinstance(found, Table) and found.whole}
             if not golds:
                 return Score(0.0, valid=False, reason="no gold query can be run")
@@ -71,18 +71,18 @@ class SqlVerifier(Verifier):
         except EngineUnavailable as error:
             return Score(0.0, valid=False, reason=str(error))
 
-    def _gold(self, sources: Sequence[Source], sql: str, now: str) -> list[Result]:
+    def _gold(self, sources: Sequence[Source], sql: str, now: str, limits: QueryLimits = LIMITS) -> list[Result]:
         """Gold's results on these databases, remembered."""
         key = (sql, now, *(source.key for source in sources))
         held = self._results.get(key)
         if held is None:
-            held = self._results[key] = engine().run([(source, sql) for source in sources], LIMITS, now)
+            held = self._results[key] = engine().run([(source, sql) for source in sources], limits, now)
             while len(self._results) > _KEPT:
                 self._results.popitem(last=False)
         return held
 
     def _query(self, answer: str, base: Database, golds: dict[str, Table], now: str) -> Score:
-        found = engine().one(base, answer, LIMITS, now)
+        found = engine().one(base, answer, scaled(LIMITS, base), now)
         if isinstance(found, Failure):
             return Score(0.0, reason=f"the query fails: {found.message[:200]}")
         reasons = {sql: self._differ(base, sql, wanted, found, now) for sql, wanted in golds.items()}

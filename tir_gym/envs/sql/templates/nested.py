@@ -93,7 +93,7 @@ def depth(a: Ask) -> Question:
     """The chain from a row up to its root."""
     link = a.link(tree=True, label=False)
     t, key = link.child, link.column.name
-    start = a.pick([v for v in a.values(t, t.columns[0]) if isinstance(v, int) and v > 30])
+    start = a.low_in(link, 2 + a.level // 3)
     sql = (
         f"WITH RECURSIVE up(id, step) AS (SELECT {key}, 1 FROM {t.name} WHERE id = {start} UNION ALL SELECT "
         f"x.{key}, step + 1 "
