@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tir_gym.envs.sql.build import build
-from tir_gym.envs.sql.engine import QueryLimits
+from tir_gym.envs.sql.engine import QueryLimits, Source
 from tir_gym.envs.sql.families import FAMILIES
 from tir_gym.envs.sql.schemas import Family, dirtied
 
@@ -46,6 +46,11 @@ class _Kept:
 _kept = _Kept()
 
 
+def kept(key: str, make: Callable[[], bytes]) -> bytes:
+    """The bytes of a generated database, made if need be."""
+    return _kept.get(key, make)
+
+
 @dataclass(frozen=True, slots=True)
 class Generated:
     """A generated database: family, number of its variant, rows, share of NULLs, and whether values are dirty."""
@@ -78,7 +83,7 @@ class Generated:
 
     def content(self) -> bytes:
         """Its bytes."""
-        return _kept.get(self.key, lambda: build(self.schema, self.variant, self.rows, self.nulls))
+        return kept(self.key, lambda: build(self.schema, self.variant, self.rows, self.nulls))
 
     @property
     def data(self) -> dict[str, Any]:
@@ -133,7 +138,7 @@ def database_of(data: Mapping[str, Any]) -> Database:
     return File(data["path"]) if "path" in data else Generated(**data)
 
 
-def connect(database: Database) -> sqlite3.Connection:
+def connect(database: Source) -> sqlite3.Connection:
     """A connection of this process to a copy in memory or to the file, for SQL of our own only; to be closed."""
     if database.path:
         return sqlite3.connect(f"{Path(database.path).resolve().as_uri()}?mode=ro&immutable=1", uri=True)
