@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tir_gym.envs.sql.databases import Generated, connect
+from tir_gym.envs.sql.onetable import OneTable
 from tir_gym.envs.sql.schemas import Column, Family, Kind, Link, Table
 
 T = TypeVar("T")
+Made = Generated | OneTable
 
 
 class NoFit(Exception):  # noqa: N818
@@ -35,7 +37,7 @@ class Question:
 class Ask:
     """A database to ask about, with random choices among what it has."""
 
-    def __init__(self, rng: random.Random, level: int, database: Generated) -> None:
+    def __init__(self, rng: random.Random, level: int, database: Made) -> None:
         self.rng = rng
         self.level = level
         self.database = database
@@ -129,7 +131,7 @@ class Ask:
 
 
 @functools.lru_cache(256)
-def opened(database: Generated) -> sqlite3.Connection:
+def opened(database: Made) -> sqlite3.Connection:
     """A connection to a copy of a database, for gold queries."""
     connection = connect(database)
     connection.execute("PRAGMA query_only=ON")
@@ -137,7 +139,7 @@ def opened(database: Generated) -> sqlite3.Connection:
 
 
 @functools.lru_cache(8_192)
-def _values(database: Generated, table: str, expression: str) -> tuple[object, ...]:
+def _values(database: Made, table: str, expression: str) -> tuple[object, ...]:
     sql = f"SELECT DISTINCT {expression} v FROM {table} WHERE v IS NOT NULL ORDER BY v"
     return tuple(value for (value,) in opened(database).execute(sql))
 

@@ -7,15 +7,18 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tir_gym.core.domain import Domain
+from tir_gym.core.interfaces import Limits
 from tir_gym.core.task import Filtered, Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
+from tir_gym.envs.sql import tables
 from tir_gym.envs.sql.databases import database_of, scaled
 from tir_gym.envs.sql.engine import NOW, QueryLimits
+from tir_gym.envs.sql.onetable import one_table
 from tir_gym.envs.sql.tasks import SIZES, has_one_value, kinds, make_tasks
-from tir_gym.envs.sql.tools import Desk, SqlToolkit
+from tir_gym.envs.sql.tools import Desk, SqlToolkit, TableToolkit
 from tir_gym.envs.sql.twins import TWINS
-from tir_gym.envs.sql.verify import Mode, SqlVerifier
+from tir_gym.envs.sql.verify import Mode, NumberVerifier, SqlVerifier
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,55 @@ class Sql(Domain):
     def catalogue(self) -> list[dict[str, object]]:
         """The templates of questions, one row each."""
         return kinds()
+
+
+@dataclass(frozen=True)
+class TableQA(Domain):
+    """Questions about one table, with SQL and Python.
+
+    Options: seconds a call of `python` may take, megabytes its interpreter may use, rows shown, seconds a query.
+    """
+
+    name: ClassVar[str] = "TableQA"
+    description: ClassVar[str] = "Answer a question about one table with a number, found with SQL and Python."
+    instructions: ClassVar[str] = (
+        "Answer the question about one table. It is in a SQLite database, which you can query, and in a CSV file in "
+        "the working directory of a Python interpreter. Your final answer is the number and nothing else."
+    )
+    floor: ClassVar[float] = 0.02
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": TableToolkit}
+    runs_code: ClassVar[bool] = True
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {"id": "queried", "question": "Did a query work?", "rule": "called", "parameters": {"tool": "query"}},
+        {"id": "ran", "question": "Did it run code that worked?", "rule": "called", "parameters": {"tool": "python"}},
+        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["queried"]},
+        {"id": "answered", "question": "Did it answer?", "rule": "answered", "needs": ["ran"]},
+        {"id": "solved", "question": "Is the answer right?", "rule": "solved", "needs": ["ran"], "weight": 2.0},
+    )
+
+    call_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    memory_mb: Annotated[int, Field(ge=32)] = 512
+    rows_shown: Annotated[int, Field(ge=1, le=1_000)] = 50
+    query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+
+    def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
+        """Generated questions."""
+        return tables.make_tasks(source, split, difficulty)
+
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        """The tools, over the task's table."""
+        limits = QueryLimits(rows=self.rows_shown, bytes=16_000, seconds=self.query_timeout_s)
+        database = one_table(task.data["database"])
+        return TableToolkit(Desk(database, limits, NOW), database, self.call_timeout_s)
+
+    def verifier(self) -> Verifier:
+        """The number against gold's."""
+        return NumberVerifier()
+
+    def limits(self) -> Limits:
+        """The options as limits of a session."""
+        return Limits(wall_s=self.call_timeout_s, memory_mb=self.memory_mb)
+
+    def catalogue(self) -> list[dict[str, object]]:
+        """What is asked for, one row each."""
+        return tables.kinds()

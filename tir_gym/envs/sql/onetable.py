@@ -91,7 +91,7 @@ def _sources(database: OneTable) -> list[tuple[str, Column]]:
             continue
         named = family.table(column.target).label
         if named and column.target != database.table:
-            name = column.name.removesuffix("_id")
+            name = f"{column.name.removesuffix('_id')}_name"
             spoken = column.phrase or family.table(column.target).one
             own = replace(named, name=name, phrase=spoken, kind="category", nullable=column.nullable, dirty=False)
             found.append((f"(SELECT {named.name} FROM {column.target} WHERE id = c.{column.name})", own))

@@ -1,4 +1,4 @@
-"""The oracle's course: look at the tables, run the planned query, submit it if it returned something."""
+"""The oracle's course: look at the tables, run the planned query, and go on with what it returned."""
 
 import re
 from collections.abc import Generator
@@ -7,13 +7,34 @@ from typing import Any
 from tir_gym.core.action import Action, ToolCall
 
 _RETURNED = re.compile(r"\((?:first )?\d+ (?:of .*)?rows?\b")
+_CELL = re.compile(r"-\n(.*)\n\(1 row\)")
+_BEGIN, _END = "ORACLE ANSWER:", ":END"
 
 
 def follow(plan: dict[str, Any]) -> Generator[Action, str, None]:
-    """List the tables, describe one of the query's, run it, and answer with it once its result is seen."""
+    """The course of a plan: a query to submit, a query and a program for one table, or statements that change."""
     yield Action(thought="What is there?", calls=(ToolCall("list_tables", {}),))
+    yield from _compute(plan) if "python" in plan else _query(plan)
+
+
+def _query(plan: dict[str, Any]) -> Generator[Action, str, None]:
+    """Describe one of the query's tables, run it, and answer with it once its result is seen."""
     for table in plan["tables"][:1]:
         yield Action(thought="What is in it?", calls=(ToolCall("describe_table", {"table": table}),))
     seen = yield Action(thought="Does this query do it?", calls=(ToolCall("query", {"sql": plan["sql"]}),))
     if _RETURNED.search(seen):
         yield Action(thought="It does.", answer=plan["sql"])
+
+
+def _compute(plan: dict[str, Any]) -> Generator[Action, str, None]:
+    """Find the group with the query, give it to the program, and answer with the number that this printed."""
+    seen = yield Action(thought="Which rows are meant?", calls=(ToolCall("query", {"sql": plan["sql"]}),))
+    if not (cell := _CELL.search(seen)):
+        return
+    *lines, last = plan["python"].splitlines()
+    code = "\n".join([f"KEY = {cell[1].strip()!r}", *lines, f"print({_BEGIN!r}, round(float({last}), 6), {_END!r})"])
+    seen = yield Action(thought="A program settles the rest.", calls=(ToolCall("python", {"code": code}),))
+    _, found, rest = seen.partition(_BEGIN)
+    answer, ended, _ = rest.partition(_END)
+    if found and ended:
+        yield Action(thought="The program says so.", answer=answer.strip())

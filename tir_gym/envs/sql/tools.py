@@ -3,15 +3,21 @@
 import difflib
 import re
 from dataclasses import dataclass
+from typing import Self
 
-from tir_gym.core.tool import EnvError, Output, Submit, ToolError, Toolkit, tool
+from tir_gym.core.interfaces import Done, RunStatus
+from tir_gym.core.requests import RunCode
+from tir_gym.core.tool import EnvError, Output, Submit, ToolError, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import CallErrorType, TextPart
-from tir_gym.envs.sql.databases import Database
-from tir_gym.envs.sql.engine import EngineUnavailable, Failure, QueryLimits, Result, Table, engine
+from tir_gym.envs.sql.engine import EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
+from tir_gym.envs.sql.onetable import OneTable
 from tir_gym.envs.sql.scan import names
 from tir_gym.envs.sql.show import as_text
+from tir_gym.tools.python import PythonToolkit
 
 SAMPLE_ROWS = 3
+_WRITE = "with open({!r}, 'w') as file: _ = file.write({!r})\ndel file, _"
+_PLACING_S = 30.0
 _TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 _MISSING = re.compile(r"no such (table|column): (?:\w+\.)?(.+)")
 
@@ -20,7 +26,7 @@ _MISSING = re.compile(r"no such (table|column): (?:\w+\.)?(.+)")
 class Desk:
     """Where statements of one episode are run: a database, limits, and the moment at which its clock stands."""
 
-    database: Database
+    database: Source
     limits: QueryLimits
     now: str
 
@@ -84,14 +90,14 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class SqlToolkit(Toolkit):
+class ReadingToolkit(Toolkit):
     """Read one database."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
 
-    def __deepcopy__(self, memo: dict[int, object]) -> "SqlToolkit":
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         copied = type(self)(self._desk)
         copied._withheld, copied.tools_version = self._withheld, self.tools_version
         return copied
@@ -173,6 +179,10 @@ class SqlToolkit(Toolkit):
         text = "\n".join(lines) or "(nothing to do)"
         return Output((TextPart(text),), text, facts={"steps": len(lines)})
 
+
+class SqlToolkit(ReadingToolkit):
+    """Read one database and submit a query."""
+
     @tool(kind="control", effect="read")
     def submit_sql(self, sql: str) -> Submit:
         """Submit the query that answers the question and end. It is judged by what it returns.
@@ -181,6 +191,48 @@ class SqlToolkit(Toolkit):
             sql: One SELECT statement.
         """
         return Submit(sql)
+
+
+class TableToolkit(ReadingToolkit):
+    """Read one table with SQL, and with Python, in whose working directory it lies as a CSV file."""
+
+    def __init__(self, desk: Desk, database: OneTable, deadline_s: float) -> None:
+        super().__init__(desk)
+        self._database = database
+        self._deadline_s = deadline_s
+        self._placed = False
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        copied = type(self)(self._desk, self._database, self._deadline_s)
+        copied._withheld, copied.tools_version, copied._placed = self._withheld, self.tools_version, self._placed
+        return copied
+
+    @tool(kind="verification", effect="write", latency_s=0.1, from_code=False)
+    def python(self, code: str) -> ToolRun:
+        """Run Python code.
+        The table is a CSV file in the working directory. Variables stay for the next call; what you print and the
+        value of the last expression come back. numpy is installed; there is no network.
+
+        Args:
+            code: the program text
+        """
+        if not self._placed:
+            placed: Done = yield RunCode(_WRITE.format(f"{self._database.table}.csv", self._database.csv()), _PLACING_S)
+            if placed.status is not RunStatus.OK:
+                raise EnvError(f"the table could not be written to the session: {placed.error or placed.status.value}")
+            self._placed = True
+        output: Output = yield from PythonToolkit(self._deadline_s).python(code)
+        self._placed = not output.facts["state_lost"]
+        return output
+
+    @tool(kind="control", effect="read")
+    def submit_value(self, value: float) -> Submit:
+        """Submit the value that answers the question and end.
+
+        Args:
+            value: The number.
+        """
+        return Submit(repr(value))
 
 
 def _rows(found: Result) -> tuple[tuple[object, ...], ...]:

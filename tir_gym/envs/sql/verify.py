@@ -1,5 +1,6 @@
 """The verdict: does the final query return what the gold query returns, here and on twins of the database?"""
 
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -139,6 +140,38 @@ class SqlVerifier(Verifier):
         return Score(0.0, reason="another value")
 
 
+class NumberVerifier(Verifier):
+    """1.0 for a number within 0.001 of gold's (or a share of 1e-6, where that is more), else 0.0; no answer is 0.0."""
+
+    def acquire(self) -> None:
+        """Keep the process-wide worker, once a statement has started it, until the last `release`."""
+        engine().acquire()
+
+    def release(self) -> None:
+        """Give the lease back; the last one ends the worker."""
+        engine().release()
+
+    def score(self, evidence: Evidence, gold: Gold) -> Score:
+        """The verdict on the answer alone; beside it, as evidence, how the policy worked (`checklist`)."""
+        if evidence.answer is None:
+            return Score(0.0, reason="no answer", evidence=checklist(evidence))
+        wanted = float(gold.answer)
+        found = number_in(evidence.answer.text)
+        right = found is not None and abs(found - wanted) <= max(0.001, 1e-6 * abs(wanted))
+        reason = "no number" if found is None else "the number" if right else "another number"
+        return Score(float(right), reason=reason, evidence=checklist(evidence))
+
+
+def number_in(answer: str) -> float | None:
+    """The number that an answer is, commas between thousands allowed; None where it is not one finite number."""
+    text = answer.strip().strip("'\"")
+    try:
+        found = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
 def checklist(evidence: Evidence) -> dict[str, bool]:
     """Good habits, from the call log: metrics, no reward.
 
@@ -175,8 +208,6 @@ def statement(answer: str) -> str:
 def _is_value(answer: str, value: object) -> bool:
     text = answer.strip().strip("'\"")
     if isinstance(value, int | float):
-        try:
-            return same_cell(float(text.replace(",", "")), float(value))
-        except (ValueError, OverflowError):
-            return False
+        number = number_in(answer)
+        return number is not None and same_cell(number, float(value))
     return " ".join(text.casefold().split()) == " ".join(str(value if value is not None else "NULL").casefold().split())
