@@ -14,6 +14,7 @@ register("tir/MathCode-v0", "tir_gym.envs.math_code.env:MathCode")
 register("tir/MathCodeStateless-v0", "tir_gym.envs.math_code.env:MathCodeStateless")
 register("tir/OpaqueKnapsack-v0", "tir_gym.envs.opaque_knapsack.env:OpaqueKnapsack")
 register("tir/SQL-v0", "tir_gym.envs.sql.env:Sql")
+register("tir/SQLWrite-v0", "tir_gym.envs.sql.env:SqlWrite")
 register("tir/TableQA-v0", "tir_gym.envs.sql.env:TableQA")
 
 __all__ = ["compatibility", "domain_of", "list_envs", "make_env", "make_vec", "make_vector_env", "register"]

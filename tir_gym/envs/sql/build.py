@@ -33,9 +33,12 @@ def build(family: Family, seed: int, rows: int, nulls: float) -> bytes:
             not_null={c.name for c in table.columns if not c.nullable and c.kind != "id"},
             foreign_keys=[(column.name, column.target, "id") for column in table.of("ref")],
         )
-        made.insert_all(_rows(table, rng, count, counts, nulls), batch_size=5_000)  # type: ignore[union-attr]
+        marks = ",".join("?" * len(table.columns))
+        drawn = (tuple(row.values()) for row in _rows(table, rng, count, counts, nulls))
+        database.conn.executemany(f"INSERT INTO {table.name} VALUES ({marks})", drawn)
         for column in table.of("label"):
             made.create_index([column.name], unique=True)  # type: ignore[union-attr]
+    database.conn.commit()
     content: bytes = database.conn.serialize()
     database.close()
     return content

@@ -7,18 +7,19 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tir_gym.core.domain import Domain
-from tir_gym.core.interfaces import Limits
+from tir_gym.core.interfaces import Limits, World
 from tir_gym.core.task import Filtered, Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
-from tir_gym.envs.sql import tables
+from tir_gym.envs.sql import tables, writes
 from tir_gym.envs.sql.databases import database_of, scaled
 from tir_gym.envs.sql.engine import NOW, QueryLimits
 from tir_gym.envs.sql.onetable import one_table
 from tir_gym.envs.sql.tasks import SIZES, has_one_value, kinds, make_tasks
-from tir_gym.envs.sql.tools import Desk, SqlToolkit, TableToolkit
+from tir_gym.envs.sql.tools import Desk, SqlToolkit, TableToolkit, WorldDesk, WriteToolkit
 from tir_gym.envs.sql.twins import TWINS
-from tir_gym.envs.sql.verify import Mode, NumberVerifier, SqlVerifier
+from tir_gym.envs.sql.verify import Mode, NumberVerifier, SqlVerifier, StateVerifier
+from tir_gym.envs.sql.world import SqlWorld
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,15 @@ class Sql(Domain):
             "parameters": {"tool": "describe_table"},
         },
         {
-            "id": "tried",
-            "question": "Did it try a query once it had looked?",
+            "id": "queried",
+            "question": "Did it query once it had looked?",
             "rule": "called_before",
             "parameters": {"first": "describe_table", "second": "query"},
             "needs": ["looked"],
         },
-        {"id": "solved", "question": "Is the query right?", "rule": "solved", "needs": ["tried"], "weight": 2.0},
-        {"id": "no_repeats", "question": "Was no call made twice?", "rule": "no_repeated_call", "needs": ["looked"]},
+        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["queried"]},
+        {"id": "answered", "question": "Did it answer?", "rule": "answered", "needs": ["queried"]},
+        {"id": "solved", "question": "Is the answer right?", "rule": "solved", "needs": ["queried"], "weight": 2.0},
     )
 
     mode: Mode = "test_suite"
@@ -141,3 +143,54 @@ class TableQA(Domain):
     def catalogue(self) -> list[dict[str, object]]:
         """What is asked for, one row each."""
         return tables.kinds()
+
+
+@dataclass(frozen=True)
+class SqlWrite(Domain):
+    """Changes to a database. Options: rows shown, seconds a statement."""
+
+    name: ClassVar[str] = "SQLWrite"
+    description: ClassVar[str] = "Change a database as asked and nothing else, judged by the state it is left in."
+    instructions: ClassVar[str] = (
+        "Change the database as asked, with statements for SQLite, and change nothing else. Look at the tables with "
+        "the tools first. When the database is as it should be, end with the final answer `done`. The rows, columns and "
+        "tables are judged as you leave them; their order does not matter. A new table needs no keys or types."
+    )
+    floor: ClassVar[float] = 0.0
+    toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": WriteToolkit}
+    checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
+        {
+            "id": "looked",
+            "question": "Did it look at a table?",
+            "rule": "called",
+            "parameters": {"tool": "describe_table"},
+        },
+        {"id": "changed", "question": "Did a statement work?", "rule": "called", "parameters": {"tool": "execute"}},
+        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["changed"]},
+        {"id": "answered", "question": "Did it say it was done?", "rule": "answered", "needs": ["changed"]},
+        {"id": "solved", "question": "Is the state right?", "rule": "solved", "needs": ["changed"], "weight": 2.0},
+    )
+
+    rows_shown: Annotated[int, Field(ge=1, le=1_000)] = 50
+    query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
+
+    def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
+        """Generated changes."""
+        return writes.make_tasks(source, split, difficulty)
+
+    def world(self, task: Task, seed: int) -> World:
+        """A copy of the task's database."""
+        return SqlWorld(database_of(task.data["database"]))
+
+    def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
+        """The tools, over the world."""
+        limits = QueryLimits(rows=self.rows_shown, bytes=16_000, seconds=self.query_timeout_s)
+        return WriteToolkit(WorldDesk(world.base, limits, NOW, world))
+
+    def verifier(self) -> Verifier:
+        """The final state against gold's."""
+        return StateVerifier()
+
+    def catalogue(self) -> list[dict[str, object]]:
+        """The templates of changes, one row each."""
+        return writes.kinds()

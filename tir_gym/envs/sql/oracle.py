@@ -8,13 +8,17 @@ from tir_gym.core.action import Action, ToolCall
 
 _RETURNED = re.compile(r"\((?:first )?\d+ (?:of .*)?rows?\b")
 _CELL = re.compile(r"-\n(.*)\n\(1 row\)")
+_CHANGED = re.compile(r"done, \d+ rows? changed")
 _BEGIN, _END = "ORACLE ANSWER:", ":END"
 
 
 def follow(plan: dict[str, Any]) -> Generator[Action, str, None]:
     """The course of a plan: a query to submit, a query and a program for one table, or statements that change."""
     yield Action(thought="What is there?", calls=(ToolCall("list_tables", {}),))
-    yield from _compute(plan) if "python" in plan else _query(plan)
+    if "statements" in plan:
+        yield from _change(plan)
+    else:
+        yield from _compute(plan) if "python" in plan else _query(plan)
 
 
 def _query(plan: dict[str, Any]) -> Generator[Action, str, None]:
@@ -38,3 +42,14 @@ def _compute(plan: dict[str, Any]) -> Generator[Action, str, None]:
     answer, ended, _ = rest.partition(_END)
     if found and ended:
         yield Action(thought="The program says so.", answer=answer.strip())
+
+
+def _change(plan: dict[str, Any]) -> Generator[Action, str, None]:
+    """Describe the tables concerned, run the statements one by one, and say that it is done if each of them was."""
+    for table in plan["tables"][:2]:
+        yield Action(thought="What is in it?", calls=(ToolCall("describe_table", {"table": table}),))
+    for statement in plan["statements"]:
+        seen = yield Action(thought="This changes it.", calls=(ToolCall("execute", {"sql": statement}),))
+        if not _CHANGED.search(seen):
+            return
+    yield Action(thought="All of it is done.", answer="done")

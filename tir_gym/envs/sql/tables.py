@@ -91,7 +91,7 @@ def _asked(a: Ask, database: OneTable) -> Draft:
         tests.append(f"{_read(group)} == KEY")
     value = _value(a, t, statistic, (x, y, d), chosen)
     asked = statistic.words.format(x=x.phrase, y=y.phrase if y else "", d=d.phrase if d else "")
-    missing = " or the ".join(column.phrase for column in known if column.nullable)
+    missing = " or the ".join(column.phrase for column in known if column.nullable and database.base.nulls)
     lines = [
         f"Table: {t.name} ({a.family.about}), in the database and in the file {t.name}.csv.",
         f"{text} What is {asked}?" if a.rng.random() < 0.5 else f"{text} Compute {asked}.",

@@ -1,9 +1,10 @@
 """The agent's tools: look at tables, query them, see a plan, submit the final query."""
 
+import copy
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from tir_gym.core.interfaces import Done, RunStatus
 from tir_gym.core.requests import RunCode
@@ -13,6 +14,7 @@ from tir_gym.envs.sql.engine import EngineUnavailable, Failure, QueryLimits, Res
 from tir_gym.envs.sql.onetable import OneTable
 from tir_gym.envs.sql.scan import names
 from tir_gym.envs.sql.show import as_text
+from tir_gym.envs.sql.world import SqlWorld
 from tir_gym.tools.python import PythonToolkit
 
 SAMPLE_ROWS = 3
@@ -29,6 +31,7 @@ class Desk:
     database: Source
     limits: QueryLimits
     now: str
+    allowed: ClassVar[str] = "only reading is, with SELECT or WITH ... SELECT"
 
     def run(self, *statements: str) -> list[Result]:
         """The results. Raises `EnvError` where the environment cannot run SQL."""
@@ -52,9 +55,7 @@ class Desk:
         """A failure in words, with the mend."""
         match failure.kind:
             case "refused":
-                return ToolError(
-                    f"not allowed here: {failure.message}; only reading is, with SELECT or WITH ... SELECT"
-                )
+                return ToolError(f"not allowed here: {failure.message}; {self.allowed}")
             case "ops" | "time" | "killed":
                 return ToolError("the query takes too long and was ended; make it simpler", CallErrorType.TIMEOUT)
             case "memory":
@@ -90,8 +91,20 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-class ReadingToolkit(Toolkit):
-    """Read one database."""
+@dataclass(frozen=True)
+class WorldDesk(Desk):
+    """A desk where statements are run on a world, and may change it."""
+
+    world: SqlWorld
+    allowed: ClassVar[str] = "only reading and changing tables of this database is"
+
+    def run(self, *statements: str) -> list[Result]:
+        """The results. Raises `EnvError` where the environment cannot run SQL."""
+        return [self.world.run(sql, self.limits) for sql in statements]
+
+
+class LookingToolkit(Toolkit):
+    """Look at the tables of one database, and at the plans of statements."""
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -151,18 +164,6 @@ class ReadingToolkit(Toolkit):
         text = f"{name}: {rows} rows\n{as_text(shape, typed=False)}\nThe first rows:\n{shown}"
         return Output((TextPart(text),), text, facts={"table": name, "columns": len(columns)})
 
-    @tool(kind="evidence", effect="read", latency_s=0.05)
-    def query(self, sql: str) -> Output:
-        """Run one reading SQL statement (SELECT, WITH, VALUES) and see its result.
-
-        Args:
-            sql: The statement, in SQLite's dialect.
-        """
-        found = self._desk.table(sql)
-        if not found.columns:
-            raise ToolError("there is no statement in this; send one SELECT", CallErrorType.EXCEPTION)
-        return _output(found, rows=found.count, columns=len(found.columns))
-
     @tool(kind="evidence", effect="read", latency_s=0.01)
     def explain(self, sql: str) -> Output:
         """See how the database would run a statement (its query plan), without running it.
@@ -180,6 +181,22 @@ class ReadingToolkit(Toolkit):
         return Output((TextPart(text),), text, facts={"steps": len(lines)})
 
 
+class ReadingToolkit(LookingToolkit):
+    """Read one database."""
+
+    @tool(kind="evidence", effect="read", latency_s=0.05)
+    def query(self, sql: str) -> Output:
+        """Run one reading SQL statement (SELECT, WITH, VALUES) and see its result.
+
+        Args:
+            sql: The statement, in SQLite's dialect.
+        """
+        found = self._desk.table(sql)
+        if not found.columns:
+            raise ToolError("there is no statement in this; send one SELECT", CallErrorType.EXCEPTION)
+        return _output(found, rows=found.count, columns=len(found.columns))
+
+
 class SqlToolkit(ReadingToolkit):
     """Read one database and submit a query."""
 
@@ -191,6 +208,36 @@ class SqlToolkit(ReadingToolkit):
             sql: One SELECT statement.
         """
         return Submit(sql)
+
+
+class WriteToolkit(LookingToolkit):
+    """Read and change one database, a copy that belongs to the episode."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        copied = type(self)(copy.deepcopy(self._desk, memo))
+        copied._withheld, copied.tools_version = self._withheld, self.tools_version
+        return copied
+
+    @tool(kind="action", effect="write", latency_s=0.05)
+    def execute(self, sql: str) -> Output:
+        """Run one SQL statement, which may read (SELECT, WITH) or change the database (INSERT, UPDATE, DELETE, CREATE,
+        ALTER, DROP). It is done whole or, where it fails, not at all; references are enforced.
+
+        Args:
+            sql: The statement, in SQLite's dialect.
+        """
+        found = self._desk.table(sql)
+        if found.columns:
+            return _output(found, rows=found.count, columns=len(found.columns), changed=found.changed)
+        if found.changed < 0:
+            raise ToolError("there is no statement in this; send one", CallErrorType.EXCEPTION)
+        text = f"done, {found.changed} row{'' if found.changed == 1 else 's'} changed"
+        return Output((TextPart(text),), text, facts={"rows": 0, "columns": 0, "changed": found.changed})
+
+    @tool(kind="control", effect="read")
+    def submit_done(self) -> Submit:
+        """Say that the database is as it was asked for, and end. It is judged as it then is."""
+        return Submit("done")
 
 
 class TableToolkit(ReadingToolkit):

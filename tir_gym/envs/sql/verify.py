@@ -10,10 +10,22 @@ from typing import Literal
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
 from tir_gym.envs.sql.databases import Database, database_of, scaled
-from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
+from tir_gym.envs.sql.engine import (
+    NOW,
+    Change,
+    Changes,
+    EngineUnavailable,
+    Failure,
+    QueryLimits,
+    Result,
+    Source,
+    Table,
+    engine,
+)
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
 from tir_gym.envs.sql.ties import allows, tied
 from tir_gym.envs.sql.twins import twins
+from tir_gym.envs.sql.world import SqlWorld
 
 Mode = Literal["test_suite", "exec", "spider", "bird", "value"]
 LIMITS = QueryLimits(rows=10_000, bytes=8_000_000, seconds=3.0)
@@ -140,6 +152,74 @@ class SqlVerifier(Verifier):
         return Score(0.0, reason="another value")
 
 
+class StateVerifier(Verifier):
+    """1.0 where the database was left as gold's statements leave it, else 0.0 (mode `state`); so is no answer.
+
+    Compared is what differs from the opening state: tables, rows as bags with floats as in `match`, columns with types,
+    keys, indexes, references, triggers. Of a new table only the names of its columns count, and of rows added to a
+    table of `gold.data["free_keys"]` their first column does not. Gold's own changes are remembered for the last 128
+    tasks.
+    """
+
+    _wanted: OrderedDict[tuple[str, ...], Changes] = OrderedDict()
+
+    def acquire(self) -> None:
+        """Keep the process-wide worker, once a statement has started it, until the last `release`."""
+        engine().acquire()
+
+    def release(self) -> None:
+        """Give the lease back; the last one ends the worker."""
+        engine().release()
+
+    def score(self, evidence: Evidence, gold: Gold) -> Score:
+        """The verdict on the final world; beside it, as evidence, how the policy worked (`checklist`)."""
+        assert isinstance(evidence.world, SqlWorld)
+        habits = checklist(evidence)
+        wanted = self._gold(evidence.world, gold.answer)
+        if wanted is None:
+            return Score(0.0, valid=False, reason="gold's statements cannot be run")
+        if evidence.answer is None:
+            return Score(0.0, reason="it did not say that it was done", evidence=habits)
+        told = unlike(wanted, evidence.world.changes(), frozenset(gold.data["free_keys"]))
+        return Score(0.0 if told else 1.0, reason=told or "the state asked for", evidence=habits)
+
+    def _gold(self, world: SqlWorld, statements: Sequence[str]) -> Changes | None:
+        key = (world.base.key, *statements)
+        held = self._wanted.get(key)
+        if held is None:
+            done = SqlWorld(world.base)
+            if any(isinstance(done.run(statement), Failure) for statement in statements):
+                return None
+            held = self._wanted[key] = done.changes()
+            while len(self._wanted) > _KEPT:
+                self._wanted.popitem(last=False)
+        return None if held.more else held
+
+
+def unlike(wanted: Changes, found: Changes, free_keys: frozenset[str] = frozenset()) -> str:
+    """How the changes found differ from those wanted, "" if they do not."""
+    ours, theirs = ({(each.kind, each.name): each for each in side.tables} for side in (wanted, found))
+    for kind, name in sorted(ours.keys() | theirs.keys()):
+        one, other = ours.get((kind, name)), theirs.get((kind, name))
+        if one is None:
+            return f"the {kind} {name} was changed, which nobody asked for"
+        if other is None:
+            return f"the {kind} {name} was not changed"
+        if _shape(one) != _shape(other):
+            return f"the {kind} {name} has other columns, keys or indexes than asked for"
+        added = [[row[name in free_keys :] for row in each.added] for each in (one, other)]
+        if differ(one.removed, other.removed, ordered=False) or differ(*added, ordered=False):
+            return f"the {kind} {name} holds other rows than asked for"
+    return "too many changes" if found.more else ""
+
+
+def _shape(change: Change) -> tuple[str, ...]:
+    """What a table is; of a new one, which columns it has."""
+    if change.before or change.kind != "table":
+        return change.after
+    return tuple(line.split(" ")[0] for line in change.after if not line.startswith(("INDEX ", "reference ")))
+
+
 class NumberVerifier(Verifier):
     """1.0 for a number within 0.001 of gold's (or a share of 1e-6, where that is more), else 0.0; no answer is 0.0."""
 
@@ -182,7 +262,7 @@ def checklist(evidence: Evidence) -> dict[str, bool]:
     for call in evidence.calls:
         if call.tool in ("list_tables", "describe_table"):
             looks.append(call.index)
-        elif call.tool in ("query", "explain"):
+        elif call.tool in ("query", "explain", "execute"):
             queries.append(call)
     failed = [call.key for call in queries if call.error]
     final = _plain(statement(evidence.answer.text)) if evidence.answer else ""
