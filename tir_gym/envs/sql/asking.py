@@ -5,7 +5,7 @@ import random
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tir_gym.envs.sql.databases import Generated, connect
 from tir_gym.envs.sql.onetable import OneTable
@@ -136,6 +136,12 @@ def opened(database: Made) -> sqlite3.Connection:
     connection = connect(database)
     connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+@functools.lru_cache(4_096)
+def fetched(database: Made, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query of our own, remembered; not to be changed."""
+    return opened(database).execute(sql).fetchall()
 
 
 @functools.lru_cache(8_192)

@@ -38,6 +38,7 @@ def build(family: Family, seed: int, rows: int, nulls: float) -> bytes:
         database.conn.executemany(f"INSERT INTO {table.name} VALUES ({marks})", drawn)
         for column in table.of("label"):
             made.create_index([column.name], unique=True)  # type: ignore[union-attr]
+    database.index_foreign_keys()
     database.conn.commit()
     content: bytes = database.conn.serialize()
     database.close()

@@ -153,8 +153,8 @@ class SqlWrite(Domain):
     description: ClassVar[str] = "Change a database as asked and nothing else, judged by the state it is left in."
     instructions: ClassVar[str] = (
         "Change the database as asked, with statements for SQLite, and change nothing else. Look at the tables with "
-        "the tools first. When the database is as it should be, end with the final answer `done`. The rows, columns and "
-        "tables are judged as you leave them; their order does not matter. A new table needs no keys or types."
+        "the tools first. When the database is as it should be, end with the final answer `done`. The tables, columns "
+        "and rows are judged as you leave them; their order does not matter. A new table needs no keys or types."
     )
     floor: ClassVar[float] = 0.0
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": WriteToolkit}

@@ -1,11 +1,12 @@
 """Questions about one table, for SQL and Python together: find a group of rows, then compute a number of them."""
 
+import functools
 import itertools
 import random
 from dataclasses import dataclass
 
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet
-from tir_gym.envs.sql.asking import Ask, NoFit, opened
+from tir_gym.envs.sql.asking import Ask, Made, NoFit, fetched, opened
 from tir_gym.envs.sql.measures import STATISTICS, Statistic
 from tir_gym.envs.sql.onetable import OneTable
 from tir_gym.envs.sql.schemas import Column, Table
@@ -45,7 +46,7 @@ def draw(rng: random.Random, level: int) -> Draft:
         database = OneTable(base, rng.choice(tables).name)
         try:
             return _asked(Ask(rng, level, database), database)
-        except (NoFit, ValueError):
+        except NoFit:
             continue
     raise AssertionError("unreachable")
 
@@ -155,7 +156,7 @@ def _leader(a: Ask, sql: str) -> str:
     """The group that comes first. Raises `NoFit` where it shares the place."""
     score = sql.partition(" ORDER BY ")[2].removesuffix(" DESC LIMIT 1")
     scored = sql.replace("SELECT ", f"SELECT {score}, ", 1).replace("LIMIT 1", "LIMIT 2")
-    found = opened(a.database).execute(scored).fetchall()
+    found = fetched(a.database, scored)
     if len(found) < 2 or found[0][0] is None or found[0][0] == found[1][0]:
         raise NoFit
     return str(found[0][1])
@@ -168,18 +169,25 @@ def _value(
     x, y, d = columns
     cells = [a.e(x), a.e(y) if y else "1", a.e(d) if d else "1"]
     known = " AND ".join(f"{cell} IS NOT NULL" for cell in cells)
-    rows = (
-        opened(a.database)
-        .execute(f"SELECT {', '.join(cells)}, id FROM {t.name} WHERE ({where}) AND {known} ORDER BY 3, id")
-        .fetchall()
-    )
-    if len(rows) < _FEWEST:
+    select = f"SELECT {', '.join(cells)}, id FROM {t.name} WHERE {known}"
+    found = _computed(a.database, statistic, select, where)
+    if found is None:
         raise NoFit
-    everything = opened(a.database).execute(f"SELECT COUNT(*) FROM {t.name} WHERE {known}").fetchone()
-    value = statistic.value([row[0] for row in rows], [row[1] for row in rows])
-    if everything[0] == len(rows) or abs(value) < 0.02:
-        raise NoFit
-    return value
+    return found
+
+
+@functools.lru_cache(4_096)
+def _computed(database: Made, statistic: Statistic, select: str, where: str) -> float | None:
+    connection = opened(database)
+    rows = connection.execute(f"{select} AND ({where}) ORDER BY 3, id").fetchall()
+    (total,) = connection.execute(f"SELECT COUNT(*) FROM ({select})").fetchone()
+    if not _FEWEST <= len(rows) < total:
+        return None
+    try:
+        value = statistic.value([row[0] for row in rows], [row[1] for row in rows])
+    except ValueError:  # it is not defined for these
+        return None
+    return value if abs(value) >= 0.02 else None
 
 
 def _program(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tir_gym.envs.sql.asking import Ask, NoFit, children, condition, quote, role
 from tir_gym.envs.sql.changing import Change, writing
-from tir_gym.envs.sql.schemas import Column, Kind, Link, Table
+from tir_gym.envs.sql.schemas import Kind, Link, Table
 from tir_gym.envs.sql.words import POOLS
 
 
@@ -14,16 +14,11 @@ def _leaf(a: Ask, *kinds: Kind) -> Table:
     return a.pick([t for t in a.family.tables if t.name not in targets and all(t.of(kind) for kind in kinds)])
 
 
-def _plain(a: Ask, table: Table, kind: Kind, *but: Column) -> Column:
-    """A column of that kind whose values are written as they are."""
-    return a.pick([c for c in table.of(kind) if not c.dirty and c not in but])
-
-
 @writing(1)
 def set_value(a: Ask) -> Change:
     """Set a column of the rows with a condition."""
     t = a.table("category", "number")
-    column = _plain(a, t, "category")
+    column = a.column(t, "category")
     kept = condition(a, t, "", column)
     value = a.value(t, column)
     text = a.say(
@@ -128,7 +123,7 @@ def set_by_parent(a: Ask) -> Change:
     """Set a column by a condition on the row referred to."""
     link = a.link("category", label=False)
     t = link.child
-    column = _plain(a, t, "category")
+    column = a.column(t, "category")
     other, kept = condition(a, link.parent), condition(a, t, "", column)
     value = a.value(t, column)
     text = a.say(
@@ -148,7 +143,7 @@ def set_by_parent(a: Ask) -> Change:
 def swap(a: Ask) -> Change:
     """Exchange two values of a column."""
     t = a.table("category", "number")
-    column = _plain(a, t, "category")
+    column = a.column(t, "category")
     first, second = a.two_values(t, column)
     kept = condition(a, t, "", column)
     text = a.say(
@@ -156,9 +151,10 @@ def swap(a: Ask) -> Change:
         f"Among the {t.many} {kept.words}, turn every {column.phrase} {first} into {second} and every {second} into "
         f"{first}.",
     )
-    case = f"CASE {column.name} WHEN {first} THEN {second} ELSE {first} END"
-    sql = f"UPDATE {t.name} SET {column.name} = {case} WHERE {column.name} IN ({first}, {second}) AND {kept.sql}"
-    one = f"UPDATE {t.name} SET {column.name} = {{}} WHERE {column.name} = {{}} AND {kept.sql}"
+    e = a.e(column)
+    case = f"CASE {e} WHEN {first} THEN {second} ELSE {first} END"
+    sql = f"UPDATE {t.name} SET {column.name} = {case} WHERE {e} IN ({first}, {second}) AND {kept.sql}"
+    one = f"UPDATE {t.name} SET {column.name} = {{}} WHERE {e} = {{}} AND {kept.sql}"
     return Change(text, (sql,), ((one.format(second, first), one.format(first, second)),))
 
 
