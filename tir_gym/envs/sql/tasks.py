@@ -54,13 +54,13 @@ def draw(rng: random.Random, level: int, size: int | None = None) -> Draft:
     raise AssertionError("unreachable")
 
 
-def database_for(rng: random.Random, level: int, size: int | None = None) -> Generated:
-    """One of the databases for a level."""
+def database_for(rng: random.Random, level: int, size: int | None = None, part: int = 1) -> Generated:
+    """One of the databases for a level, of so many rows (None: by the level) or a part of them (2: half)."""
     families = list(FAMILIES)
     if size is not None:
         families = families[: max(1, min(len(families), _ROWS_KEPT // size))]
     variant = rng.randrange(VARIANTS if size is None else 1)
-    return Generated(rng.choice(families), variant, size or _ROWS[level - 1], _NULLS[level - 1], level >= _DIRTY)
+    return Generated(rng.choice(families), variant, (size or _ROWS[level - 1]) // part, _NULLS[level - 1], level >= _DIRTY)
 
 
 def too_common(gold: Sequence[tuple[Any, ...]], rng: random.Random) -> bool:
