@@ -25,24 +25,20 @@ What "equal" means (definition by this project):
 from __future__ import annotations
 
 import atexit
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
-import signal
-import socket
 import struct
-import subprocess
 import sys
-import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
+
+from tir_gym.workers import Leased, Lost, Worker, WorkerUnavailable
 
 __all__ = ["Comparer", "Expression", "Verdict", "WorkerUnavailable", "comparer"]
 
@@ -52,7 +48,6 @@ _HEADER = struct.Struct("!Id")
 _MAX_REQUEST = 1 << 20
 _CACHED = 4096
 _GRACE = 0.15
-_START_LIMIT = 30.0
 
 
 class Verdict(StrEnum):
@@ -66,85 +61,11 @@ class Verdict(StrEnum):
 _VERDICTS = {b"E": Verdict.EQUAL, b"U": Verdict.UNEQUAL}
 
 
-class WorkerUnavailable(RuntimeError):  # noqa: N818
-    """The worker cannot be started, or does not find 1 equal to 1 when it is: no fault of the expressions."""
-
-
 class NotServed(WorkerUnavailable):
     """The worker was busy with other threads' comparisons or still starting: the expressions did not get their time."""
 
 
-class _Lost(Exception):  # noqa: N818
-    """The worker ended or fell silent."""
-
-
-class _Worker:
-    """One worker process and the channel to it."""
-
-    def __init__(self) -> None:
-        program = Path(__file__).with_name("symbolic_worker.py")
-        self._command = [sys.executable, "-P", "-S", "-B", str(program), str(os.getpid())]
-        environment = {"PYTHONPATH": os.pathsep.join(_library_folders()), "PYTHONHASHSEED": "0"}
-        self._channel, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603
-                self._command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._channel.close()
-            raise WorkerUnavailable(f"cannot run {sys.executable!r} for symbolic comparison: {error}") from error
-        finally:
-            theirs.close()
-        self._born = time.monotonic()
-        self.ready = False
-
-    def wait_ready(self, deadline: float) -> bool:
-        """Whether the worker is up by the deadline. Raises `_Lost` if it will never be."""
-        if not self.ready:
-            try:
-                self._channel.settimeout(max(deadline - time.monotonic(), 1e-3))
-                if not self._channel.recv(1):
-                    raise _Lost(f"{' '.join(self._command)} ended before it was ready")
-                self.ready = True
-            except TimeoutError:
-                if time.monotonic() - self._born > _START_LIMIT:
-                    raise _Lost(f"{' '.join(self._command)} was not ready after {_START_LIMIT:g} s") from None
-            except OSError as error:
-                raise _Lost(str(error)) from error
-        return self.ready
-
-    def ask(self, request: bytes, seconds: float) -> bytes:
-        """The worker's reply, one byte. Raises `_Lost`."""
-        try:
-            self._channel.settimeout(seconds + _GRACE)
-            self._channel.sendall(_HEADER.pack(len(request), seconds) + request)
-            reply = self._channel.recv(1)
-        except OSError as error:
-            raise _Lost(str(error)) from error
-        if not reply:
-            raise _Lost("the worker ended")
-        return reply
-
-    def end(self) -> None:
-        """Kill the worker with its children and reap it."""
-        self._channel.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def forget(self) -> None:
-        """In a forked copy of the host: let go of the channel; the process belongs to the original."""
-        self._channel.close()
-        self._process.returncode = 0
-
-
-class Comparer:
+class Comparer(Leased):
     """Compares expressions in a worker of its own, started at the first comparison that is not cached.
 
     Usable from any thread, one comparison at a time. A forked copy of the process gets a worker of its own. A comparer
@@ -152,30 +73,13 @@ class Comparer:
     """
 
     def __init__(self) -> None:
-        self._leases = 0
-        self._failed_starts = 0
-        self._worker: _Worker | None = None
+        super().__init__()
         self._verdicts: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        self._new_locks()
-        _comparers.add(self)
 
-    def acquire(self) -> None:
-        """Take a lease: the worker, once started, stays until every lease is released. Starts nothing."""
-        with self._state:
-            self._leases += 1
-
-    def release(self) -> None:
-        """Give a lease back; the last one ends the worker. Without a lease to give back it does nothing."""
-        with self._state:
-            last = self._leases == 1
-            self._leases = max(0, self._leases - 1)
-        if last:
-            self.close()
-
-    def close(self) -> None:
-        """End the worker, after the comparison it is at. The next comparison starts another."""
-        with self._turn:
-            self._end_worker()
+    def _start(self) -> Worker:
+        program = Path(__file__).with_name("symbolic_worker.py")
+        environment = {"PYTHONPATH": os.pathsep.join(_library_folders()), "PYTHONHASHSEED": "0"}
+        return Worker([sys.executable, "-P", "-S", "-B", str(program), str(os.getpid())], environment)
 
     def warm(self, seconds: float) -> bool:
         """Start the worker if there is none; whether it is up and free within `seconds`. Raises `WorkerUnavailable`."""
@@ -183,9 +87,8 @@ class Comparer:
         if not self._turn.acquire(timeout=max(seconds, 0)):
             return False
         try:
-            self._worker = self._worker or _Worker()
-            return self._worker.wait_ready(deadline)
-        except _Lost:
+            return self._running().wait_ready(deadline - time.monotonic())
+        except Lost:
             self._end_worker()
             return False
         finally:
@@ -235,18 +138,14 @@ class Comparer:
     def _ask(self, request: bytes, deadline: float) -> tuple[bytes, float]:
         """The reply and the seconds it was given; no reply if the worker was lost thrice. Raises `NotServed`."""
         for _ in range(3):
-            self._worker = self._worker or _Worker()
+            worker = self._running()
             try:
-                if not self._worker.wait_ready(deadline):
+                if not worker.wait_ready(deadline - time.monotonic()):
                     raise NotServed("the worker is still starting")
-                self._failed_starts = 0
                 seconds = max(deadline - time.monotonic(), 0.05)
-                return self._worker.ask(request, seconds), seconds
-            except _Lost as lost:
-                self._failed_starts += not self._worker.ready
-                self._end_worker()
-                if self._failed_starts >= 2:
-                    raise WorkerUnavailable(f"symbolic comparison has no worker: {lost}; run it to see why") from lost
+                return _reply(worker, request, seconds), seconds
+            except Lost as lost:
+                self._bury(lost)
             except NotServed:
                 raise
             except BaseException:  # interrupted: the reply would be taken for that of the next comparison
@@ -254,33 +153,18 @@ class Comparer:
                 raise
         return b"", 0.0
 
-    def _end_worker(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker:
-            worker.end()
 
-    def _new_locks(self) -> None:
-        self._state = threading.Lock()
-        """Guards leases and verdicts."""
-        self._turn = threading.Lock()
-        """Held by who uses the worker."""
-
-    def _in_forked_child(self) -> None:
-        self._new_locks()
-        worker, self._worker = self._worker, None
-        if worker:
-            worker.forget()
-
-
-_comparers: weakref.WeakSet[Comparer] = weakref.WeakSet()
-
-
-def _forget_workers() -> None:
-    for each in list(_comparers):
-        each._in_forked_child()
-
-
-os.register_at_fork(after_in_child=_forget_workers)
+def _reply(worker: Worker, request: bytes, seconds: float) -> bytes:
+    """The worker's reply, one byte. Raises `Lost`."""
+    try:
+        worker.channel.settimeout(seconds + _GRACE)
+        worker.channel.sendall(_HEADER.pack(len(request), seconds) + request)
+        reply = worker.channel.recv(1)
+    except OSError as error:
+        raise Lost(str(error)) from error
+    if not reply:
+        raise Lost("the worker ended")
+    return reply
 
 
 def _library_folders() -> list[str]:

@@ -1,7 +1,9 @@
 """What a policy may try with SQL: nothing is written, no file is touched, nothing runs on, and the next query works."""
 
+import ast
 import hashlib
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from tests.envs.sql.samples import SHELF, Sample, sample
 from tir_gym.envs.sql.engine import Failure, QueryLimits, Table
 from tir_gym.envs.sql.worker.guard import FUNCTIONS, LENGTH
+from tir_gym.workers import module_command
 
 SECONDS = 3.0
 LIMITS = QueryLimits(rows=50, bytes=20_000, seconds=SECONDS)
@@ -275,8 +278,113 @@ def test_no_function_that_reads_files_or_is_random_is_allowed():
 
 def test_the_worker_runs_without_the_hosts_environment_and_cannot_write(own_engine):
     own_engine.one(sample(), "SELECT 1")
-    process = Path("/proc") / str(own_engine._worker._process.pid)
+    process = Path("/proc") / str(own_engine._worker.pid)
     assert (process / "environ").read_bytes() == b"TZ=UTC\0"
     limits = (process / "limits").read_text()
     assert [line.split()[3:5] for line in limits.splitlines() if line.startswith("Max file size")] == [["0", "0"]]
-    assert "NoNewPrivs:\t1" in (process / "status").read_text()
+    for task in (process / "task").iterdir():
+        status = (task / "status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        assert "CapEff:\t0000000000000000" in status
+        assert own_engine.layers()["system calls"] != "enforced" or "Seccomp:\t2" in status
+    assert {(process / "fd" / name).readlink().name.split(":")[0] for name in ("0", "1", "2")} == {"socket", "null"}
+    assert len(list((process / "fd").iterdir())) == 4, "the channel, twice nothing, and the host's pid descriptor"
+
+
+ESCAPES = """
+import ctypes, os, signal, socket, subprocess, threading
+HOME = os.environ["PLACE"]
+libc = ctypes.CDLL(None, use_errno=True)
+
+def raw(*arguments):
+    if libc.syscall(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+ATTEMPTS = {
+    "read a file": lambda: open(HOME + "/secret.db").read(),
+    "read a password file": lambda: open("/etc/passwd").read(),
+    "list a folder": lambda: os.listdir(HOME),
+    "write a file": lambda: open(HOME + "/evil", "w"),
+    "append to the file allowed": lambda: open(HOME + "/allowed", "a"),
+    "cut the file allowed": lambda: os.truncate(HOME + "/allowed", 0),
+    "remove a file": lambda: os.unlink(HOME + "/secret.db"),
+    "remove the file allowed": lambda: os.unlink(HOME + "/allowed"),
+    "rename a file": lambda: os.rename(HOME + "/secret.db", HOME + "/evil"),
+    "link a file": lambda: os.link(HOME + "/secret.db", HOME + "/evil"),
+    "make a folder": lambda: os.mkdir(HOME + "/evil"),
+    "change a mode": lambda: os.chmod(HOME + "/allowed", 0o777),
+    "look at the host": lambda: open(f"/proc/{os.getppid()}/environ").read(),
+    "write the host's memory": lambda: open(f"/proc/{os.getppid()}/mem", "r+b"),
+    "trace the host": lambda: raw(101, 16, os.getppid(), 0, 0),
+    "read the host's memory": lambda: raw(310, os.getppid(), 0, 0, 0, 0, 0),
+    "kill the host": lambda: os.kill(os.getppid(), 0),
+    "kill the group": lambda: os.killpg(0, 0),
+    "fork": os.fork,
+    "run a program": lambda: os.execv("/bin/true", ["true"]),
+    "spawn a program": lambda: subprocess.run(["/bin/true"]),
+    "call out": lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM),
+    "send a datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM),
+    "speak to a local service": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+    "make a file in memory": lambda: os.memfd_create("evil"),
+    "become another user": lambda: os.setuid(12345),
+    "change the root": lambda: os.chroot(HOME),
+    "leave the namespace": lambda: raw(272, 0x10000000),
+    "use io_uring": lambda: raw(425, 8, 0),
+    "load bpf": lambda: raw(321, 0, 0, 0),
+    "raise a limit": lambda: raw(302, 0, 9, ctypes.create_string_buffer(bytes([255] * 16)), None),
+}
+
+def main():
+    free = {name for name, attempt in ATTEMPTS.items() if harmless(name, attempt)}
+    from tir_gym.envs.sql.worker.confine import confine
+    layers = confine([HOME + "/allowed"])
+    assert open(HOME + "/allowed").read() == "allowed"
+    threads = []
+    reached = []
+    def attack():
+        for name, attempt in ATTEMPTS.items():
+            try:
+                attempt()
+            except PermissionError:
+                continue
+            except OSError as error:
+                reached.append(f"{name}: {error}")
+            else:
+                reached.append(name)
+    attack()
+    thread = threading.Thread(target=attack)
+    thread.start()
+    thread.join()
+    print({"layers": layers, "reached": reached, "free": sorted(free)})
+
+def harmless(name, attempt):
+    if name not in ("read a file", "read a password file", "list a folder", "kill the host", "call out",
+                    "send a datagram", "speak to a local service", "make a file in memory", "look at the host"):
+        return False
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+"""
+
+
+def test_a_fault_in_sqlite_would_reach_nothing(own_engine, tmp_path):
+    """What code that took over the worker could do: tried in a process confined like it; and free without."""
+    layers = own_engine.layers()
+    missing = {layer: why for layer, why in layers.items() if why != "enforced"}
+    assert "it was set and does not hold" not in missing.values()
+    if missing:
+        pytest.skip(f"the kernel does not offer it: {missing}")
+    (tmp_path / "secret.db").write_text("treasure")
+    (tmp_path / "allowed").write_text("allowed")
+    command = module_command("tir_gym.envs.sql.worker.confine", beside=("tir_gym.executors",))
+    place = command.index("-c") + 1
+    command[place] = command[place].replace("importlib.import_module(module).main(*arguments)", ESCAPES + "\nmain()")
+    ran = subprocess.run(command, capture_output=True, text=True, env={"PLACE": str(tmp_path)})
+    assert ran.returncode == 0, ran.stderr
+    told = ast.literal_eval(ran.stdout)
+    assert told["reached"] == []
+    assert set(told["layers"].values()) == {"enforced"}
+    assert len(told["free"]) == 9, "without confinement they succeed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["allowed", "secret.db"]

@@ -243,10 +243,10 @@ def test_a_world_survives_the_loss_of_its_worker(world):
     done(world, "INSERT INTO author VALUES (7, 'Eve', 1)", "DELETE FROM author WHERE id = 3")
     copied = world.fork()
     before = world.digest()
-    os.kill(engine()._worker._process.pid, signal.SIGKILL)
+    os.kill(engine()._worker.pid, signal.SIGKILL)
     assert names(copied) == names(world) == ["Ada", "Bo", "Eve"]
     assert world.digest() == copied.digest() == before
-    os.kill(engine()._worker._process.pid, signal.SIGKILL)
+    os.kill(engine()._worker.pid, signal.SIGKILL)
     done(world, "DELETE FROM author WHERE id = 7")
     assert names(world) == ["Ada", "Bo"]
 

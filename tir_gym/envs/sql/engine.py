@@ -12,38 +12,20 @@ import contextlib
 import itertools
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from tir_gym.envs.sql.worker.serve import HEADER
+from tir_gym.workers import Leased, Lost, Worker, WorkerUnavailable, module_command
 
 NOW = "2025-06-15 12:00:00"
 """The moment at which the clock of a database stands where its task says nothing else (definition by this project)."""
 _GRACE = 0.5
-_START_LIMIT = 30.0
 _LOAD_LIMIT = 60.0
-_ROOT = Path(__file__).parents[2]
-_BOOT = """import sys, types
-for name in ("tir_gym", "tir_gym.envs", "tir_gym.envs.sql"):
-    package = sys.modules[name] = types.ModuleType(name)
-    package.__path__ = [sys.argv[1] + name[7:].replace(".", "/")]
-from tir_gym.envs.sql.worker.serve import main
-main(int(sys.argv[2]))
-"""
-"""Starts the worker without importing this package: the packages above it stand for their folders only."""
-
-
-class EngineUnavailable(RuntimeError):  # noqa: N818
-    """SQL cannot be run here, or a database cannot be opened: no fault of the statement."""
+EngineUnavailable = WorkerUnavailable
+"""SQL cannot be run here, or a database cannot be opened: no fault of the statement."""
 
 
 class Source(Protocol):
@@ -156,81 +138,12 @@ class State:
     log: tuple[str, ...] = ()
 
 
+_CHUNK = 1 << 16
+_MOST_FILES = 1_000
 _REPLAY = QueryLimits(rows=0, ops=1 << 62, seconds=_LOAD_LIMIT)
 
 
-class _Lost(Exception):  # noqa: N818
-    """The worker ended, or fell silent (`silent`)."""
-
-    def __init__(self, reason: str, silent: bool = False) -> None:
-        super().__init__(reason)
-        self.silent = silent
-
-
-class _Worker:
-    """One worker process, the channel to it, and the keys that it was given."""
-
-    def __init__(self) -> None:
-        self._channel, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", "-B", "-c", _BOOT, f"{_ROOT}/", str(os.getpid())],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={"TZ": "UTC"},
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._channel.close()
-            raise EngineUnavailable(f"cannot run {sys.executable!r} as a SQL worker: {error}") from error
-        finally:
-            theirs.close()
-        self._replies = self._channel.makefile("rb")
-        self.ready = False
-
-    def ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> dict[str, Any]:
-        """The reply, or `_Lost` after that time. The first one waits for the start as well."""
-        text = json.dumps(request, separators=(",", ":")).encode()
-        try:
-            if not self.ready:
-                self._channel.settimeout(_START_LIMIT)
-                if not self._replies.read(1):
-                    raise _Lost("it ended before it was ready")
-                self.ready = True
-            self._channel.settimeout(seconds)
-            self._channel.sendall(HEADER.pack(len(text), len(blob)) + text)
-            if blob:
-                self._channel.sendall(blob)
-            header = self._replies.read(HEADER.size)
-            reply = self._replies.read(HEADER.unpack(header)[0]) if len(header) == HEADER.size else b""
-        except OSError as error:
-            raise _Lost(str(error), isinstance(error, TimeoutError)) from error
-        if not reply:
-            raise _Lost("it ended")
-        found: dict[str, Any] = json.loads(reply)
-        return found
-
-    def end(self) -> None:
-        """Kill the worker and reap it."""
-        self.forget_channel()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-    def forget_channel(self) -> None:
-        """Close this side of the channel."""
-        self._replies.close()
-        self._channel.close()
-
-    def forget(self) -> None:
-        """In a forked copy of the host: let go; the process belongs to the original."""
-        self.forget_channel()
-        self._process.returncode = 0
-
-
-class Engine:
+class Engine(Leased):
     """Runs statements in a worker of its own, started at the first one; usable from any thread, one request at a time.
 
     A forked copy of the process gets a worker of its own. An engine made by hand is to be closed; a worker ends with
@@ -238,31 +151,16 @@ class Engine:
     """
 
     def __init__(self) -> None:
-        self._leases = 0
-        self._failed_starts = 0
-        self._worker: _Worker | None = None
+        super().__init__()
         self._names = itertools.count()
         self._dropped: deque[int] = deque()
-        self._new_locks()
-        _engines.add(self)
+        self._files: dict[str, None] = {}
+        """What the worker may read."""
 
-    def acquire(self) -> None:
-        """Take a lease: the worker, once started, stays until every lease is released. Starts nothing."""
-        with self._state:
-            self._leases += 1
-
-    def release(self) -> None:
-        """Give a lease back; the last one ends the worker. Without a lease to give back it does nothing."""
-        with self._state:
-            last = self._leases == 1
-            self._leases = max(0, self._leases - 1)
-        if last:
-            self.close()
-
-    def close(self) -> None:
-        """End the worker, after the request it is at. The next request starts another."""
-        with self._turn:
-            self._end_worker()
+    def _start(self) -> Worker:
+        arguments = (str(os.getpid()), *self._files)
+        command = module_command("tir_gym.envs.sql.worker.serve", *arguments, beside=("tir_gym.executors",))
+        return Worker(command, {"TZ": "UTC"})
 
     def run(
         self,
@@ -293,6 +191,12 @@ class Engine:
         """The result of one statement."""
         return self.run([(source, sql)], limits, now)[0]
 
+    def layers(self) -> dict[str, str]:
+        """What holds the worker in: "enforced", as seen by trying, or why it is not. Raises `EngineUnavailable`."""
+        with self._turn:
+            found: dict[str, str] = self._ask({"layers": True}, b"", _LOAD_LIMIT)["layers"]
+        return found
+
     def session(self) -> int:
         """A new name for a state that will be written to. `drop` it when it is not needed any more."""
         return next(self._names)
@@ -320,7 +224,7 @@ class Engine:
         made = State(self.session(), state.base, state.log)
         with self._turn:
             if state.log and self._worker:
-                with contextlib.suppress(_Lost):  # it will be made anew
+                with contextlib.suppress(Lost):  # it will be made anew
                     self._ask({"session": _place(made), "copy": state.session, "now": NOW}, b"", _LOAD_LIMIT)
         return made
 
@@ -332,7 +236,7 @@ class Engine:
         with self._turn:
             try:
                 found = self._served(request, {state.base.key: state.base}, [state, past], limits.seconds + _GRACE)
-            except _Lost as lost:
+            except Lost as lost:
                 raise EngineUnavailable(f"the SQL worker was lost while states were compared: {lost}") from lost
         if "error" in found:
             raise EngineUnavailable(f"two states cannot be compared: {found['message']}")
@@ -355,7 +259,7 @@ class Engine:
             try:
                 reply = self._served(asked, sources, states, asked["seconds"] * len(items) + _GRACE)
                 return [_result(found) for found in reply["results"]]
-            except _Lost as lost:  # at whichever statement it was, running the first one alone finds out
+            except Lost as lost:  # at whichever statement it was, running the first one alone finds out
                 if len(items) == 1 and lost.silent:
                     return [Failure("killed", "the statement did not end in time and was ended with its process")]
                 if len(items) == 1 and last_try:
@@ -371,6 +275,7 @@ class Engine:
             reply = self._ask(request, b"", seconds)
             for key in reply.get("missing", ()):
                 blob, path = sources[key].content(), sources[key].path
+                self._permit(path)
                 loaded = self._ask({"load": key, "path": path}, blob, _LOAD_LIMIT)
                 if "error" in loaded:
                     raise EngineUnavailable(f"cannot open the database {path or key!r}: {loaded['error']}")
@@ -384,44 +289,56 @@ class Engine:
                 return reply
         raise EngineUnavailable(f"the databases {', '.join(sources)} do not stay open in the worker")
 
+    def _permit(self, path: str) -> None:
+        """Have a worker that may read the file: what one may read is settled at its start."""
+        if path and path not in self._files:
+            if len(self._files) >= _MOST_FILES:
+                self._files.clear()
+            self._files[path] = None
+            self._end_worker()
+
     def _ask(self, request: dict[str, Any], blob: bytes, seconds: float) -> dict[str, Any]:
-        """The worker's reply. Raises `_Lost` where it was lost at work, `EngineUnavailable` if it does not start."""
+        """The worker's reply. Raises `Lost` where it was lost at work, `WorkerUnavailable` if it does not start."""
         while self._dropped:
             request.setdefault("drop", []).append(self._dropped.popleft())
         while True:
-            self._worker = self._worker or _Worker()
+            worker = self._running()
             try:
-                reply = self._worker.ask(request, blob, seconds)
-                self._failed_starts = 0
-                return reply
-            except _Lost as lost:
-                was_ready = self._worker.ready
-                self._end_worker()
-                if was_ready:
+                worker.wait_ready()
+                return _reply(worker, request, blob, seconds)
+            except Lost as lost:
+                self._bury(lost)
+                if worker.ready:
                     raise
-                self._failed_starts += 1
-                if self._failed_starts >= 2:
-                    raise EngineUnavailable(f"the SQL worker does not start: {lost}; run it to see why") from lost
             except BaseException:  # interrupted: the reply would be taken for that of the next request
                 self._end_worker()
                 raise
 
-    def _end_worker(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker:
-            worker.end()
 
-    def _new_locks(self) -> None:
-        self._state = threading.Lock()
-        """Guards leases."""
-        self._turn = threading.Lock()
-        """Held by who uses the worker."""
-
-    def _in_forked_child(self) -> None:
-        self._new_locks()
-        worker, self._worker = self._worker, None
-        if worker:
-            worker.forget()
+def _reply(worker: Worker, request: dict[str, Any], blob: bytes, seconds: float) -> dict[str, Any]:
+    text = json.dumps(request, separators=(",", ":")).encode()
+    channel = worker.channel
+    try:
+        channel.settimeout(seconds)
+        channel.sendall(HEADER.pack(len(text), len(blob)) + text)
+        if blob:
+            channel.sendall(blob)
+        held = channel.recv(_CHUNK)
+        while held and len(held) < HEADER.size:
+            held += channel.recv(_CHUNK)
+        end = HEADER.size + HEADER.unpack_from(held)[0] if held else 0
+        if len(held) < end:
+            parts, size = [held], len(held)
+            while size < end and (part := channel.recv(min(end - size, 1 << 20))):
+                parts.append(part)
+                size += len(part)
+            held = b"".join(parts)
+    except OSError as error:
+        raise Lost(str(error), isinstance(error, TimeoutError)) from error
+    if not held or len(held) != end:
+        raise Lost("it ended")
+    found: dict[str, Any] = json.loads(held[HEADER.size :])
+    return found
 
 
 def _result(found: dict[str, Any]) -> Result:
@@ -437,17 +354,6 @@ def _rows(found: list[list[Any]]) -> Rows:
 
 def _place(state: State) -> list[Any]:
     return [state.session, state.base.key, len(state.log)]
-
-
-_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
-
-
-def _forget_workers() -> None:
-    for each in list(_engines):
-        each._in_forked_child()
-
-
-os.register_at_fork(after_in_child=_forget_workers)
 
 
 def engine() -> Engine:

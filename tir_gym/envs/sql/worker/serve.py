@@ -8,6 +8,7 @@ Requests, to any of which `"drop": [session, ...]` may be added:
   `{"results": [...]}`, one object for each run, in order (with `stop` up to the first that failed).
 - `{"session": [id, base, at], "steps": [sql, ...], ...}`: the same in a session that writes, which `at` statements have
   changed so far; `{"session": [id, base, at], "since": [id, base, at], ...}`: what changed since that state.
+- `{"layers": true}`: what holds this process in, as `confine` found it.
 - `{"session": [id, base, at], "log": [sql, ...], ...}`: make a session anew; `{"session": ..., "copy": id}`: copy one
   if it is there.
 
@@ -15,18 +16,18 @@ What is lacking is told: `{"missing": [key, ...]}` for databases, `{"stale": [id
 not any more) as far as `at`.
 """
 
-import ctypes
 import json
 import os
-import resource
 import select
 import socket
 import sqlite3
 import struct
+import threading
 from collections import OrderedDict
 from typing import Any
 
-from tir_gym.envs.sql.worker.guard import HEAP, Clock, Database, opened
+from tir_gym.envs.sql.worker.confine import confine
+from tir_gym.envs.sql.worker.guard import Clock, Database, opened
 from tir_gym.envs.sql.worker.writing import Session, changes
 
 HEADER = struct.Struct("!IQ")
@@ -128,37 +129,26 @@ def _shrink(held: OrderedDict[Any, Any]) -> None:
         oldest.connection.close()
 
 
-def confine() -> None:
-    """Take from this process what it does not need: writing files, cores, more memory, new rights."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD: memory of one statement is kept for the next
-        libc.mallopt(option, 32 << 20)
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 1_100}
-    limits[resource.RLIMIT_AS] = 2 * HEAP
-    for limit, most in limits.items():
-        hard = resource.getrlimit(limit)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(limit, (most, most))
+def _watch(host: int) -> None:
+    """End this process with another (by its descriptor), whatever statement is running."""
+    select.select([host], [], [])
+    os._exit(0)
 
 
-def main(host: int) -> None:
-    """Serve the process `host` on descriptor 0 until that closes or the host ends."""
-    watched = os.pidfd_open(host)
-    if os.getppid() != host:
+def main(host: str, *files: str) -> None:
+    """Serve the process `host` on descriptor 0 until that closes or the host ends; `files` are all it may read."""
+    watched = os.pidfd_open(int(host))
+    if os.getppid() != int(host):
         return
     channel = socket.socket(fileno=0)
     requests = channel.makefile("rb")
-    confine()
     store = Store()
+    layers = confine(files)
+    threading.Thread(target=_watch, args=(watched,), daemon=True).start()  # now: it is confined like this one
     channel.sendall(READY)
-    ends = [channel.fileno(), watched]
-    while watched not in select.select(ends, [], [])[0]:
-        header = requests.read(HEADER.size)
-        if len(header) < HEADER.size:
-            return
+    while len(header := requests.read(HEADER.size)) == HEADER.size:
         length, size = HEADER.unpack(header)
         request = json.loads(requests.read(length))
-        reply = store.answer(request, requests.read(size))
+        reply = {"layers": layers} if "layers" in request else store.answer(request, requests.read(size))
         text = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         channel.sendall(HEADER.pack(len(text), 0) + text)
