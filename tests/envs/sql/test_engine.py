@@ -40,6 +40,14 @@ def test_statements_of_a_request_run_in_order_each_on_its_database():
     assert len(engine().run([(sample(), "SELECT nope"), (other, sql)], stop=True)) == 1
 
 
+@pytest.mark.parametrize("distinct", ["DISTINCT ", ""])
+def test_what_does_not_fit_a_small_cache_is_sorted_in_memory(distinct):
+    sql = f"SELECT count(*), min(t), max(t) FROM (SELECT {distinct}printf('%99d', -n) t FROM big ORDER BY 1 LIMIT -1 OFFSET 1)"
+    found = engine().one(sample(key="big", many=60_000), sql)
+    assert found.rows == ((59_999, "%99d" % 0, "%99d" % -59_999),) or found.rows[0][0] == 59_999
+    assert engine().one(sample(key="big", many=60_000), "SELECT count(*) FROM big").rows == ((60_000,),)
+
+
 def test_a_statement_that_is_killed_costs_its_neighbours_nothing(own_engine):
     database = sample(key="big", many=3_000)
     endless = UNINTERRUPTIBLE[0]

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from tir_gym.envs.sql.worker.serve import HEADER
 from tir_gym.workers import Leased, Lost, Worker, WorkerUnavailable, module_command
 
 NOW = "2025-06-15 12:00:00"
 """The moment at which the clock of a database stands where its task says nothing else (definition by this project)."""
+Kind = Literal["sqlite", "duckdb"]
+"""What runs statements."""
 _GRACE = 0.5
 _LOAD_LIMIT = 60.0
 EngineUnavailable = WorkerUnavailable
@@ -55,6 +59,17 @@ class QueryLimits:
     """Wall-clock time; a second guard, which a slow machine may reach before `ops`."""
     count: int = 10_000
     """Rows beyond this many are not even counted."""
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """As a worker is told them."""
+        return {
+            "rows": self.rows,
+            "bytes": self.bytes,
+            "ops": self.ops,
+            "seconds": self.seconds,
+            "count": self.count,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +165,16 @@ class Engine(Leased):
     its process in any case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind = "sqlite") -> None:
         super().__init__()
+        self._kind: Kind = kind
         self._names = itertools.count()
         self._dropped: deque[int] = deque()
         self._files: dict[str, None] = {}
         """What the worker may read."""
 
     def _start(self) -> Worker:
-        arguments = (str(os.getpid()), *self._files)
+        arguments = (str(os.getpid()), _library() if self._kind == "duckdb" else "", *self._files)
         command = module_command("tir_gym.envs.sql.worker.serve", *arguments, beside=("tir_gym.executors",))
         return Worker(command, {"TZ": "UTC"})
 
@@ -175,7 +191,7 @@ class Engine(Leased):
         Raises `EngineUnavailable` where no worker can be started, a database not be opened, or the worker is killed at
         the same statement twice.
         """
-        terms = {"now": now, "stop": stop, **asdict(limits)}
+        terms = {"now": now, "stop": stop, **limits.terms}
 
         def request(some: Sequence[tuple[Source, str]]) -> dict[str, Any]:
             return {"runs": [[source.key, sql] for source, sql in some], **terms}
@@ -211,7 +227,7 @@ class Engine(Leased):
         Where the result is a table with `changed >= 0` the state has become that with `sql` added to its log, and
         the caller is to say so the next time. Raises `EngineUnavailable`.
         """
-        terms = {"now": now, **asdict(limits)}
+        terms = {"now": now, **limits.terms}
 
         def request(some: Sequence[str]) -> dict[str, Any]:
             return {"session": _place(state), "steps": list(some), **terms}
@@ -230,7 +246,7 @@ class Engine(Leased):
 
     def changes(self, state: State, limits: QueryLimits, now: str = NOW, since: State | None = None) -> Changes:
         """What a state differs in from another one, or from its base. Raises `EngineUnavailable`."""
-        terms = {"now": now, **asdict(limits)}
+        terms = {"now": now, **limits.terms}
         past = since or State(-1, state.base)
         request = {"session": _place(state), "since": _place(past), **terms}
         with self._turn:
@@ -281,7 +297,7 @@ class Engine(Leased):
                     raise EngineUnavailable(f"cannot open the database {path or key!r}: {loaded['error']}")
             for name in reply.get("stale", ()):
                 state = next(each for each in states if each.session == name)
-                terms = {"log": state.log, "now": request["now"], **asdict(_REPLAY)}
+                terms = {"log": state.log, "now": request["now"], **_REPLAY.terms}
                 made = self._ask({"session": _place(state), **terms}, b"", _LOAD_LIMIT)
                 if "error" in made:
                     raise EngineUnavailable(f"a state cannot be made anew: {made['error']}")
@@ -356,10 +372,19 @@ def _place(state: State) -> list[Any]:
     return [state.session, state.base.key, len(state.log)]
 
 
-def engine() -> Engine:
-    """The engine of this process."""
-    return _engine
+def _library() -> str:
+    """Where duckdb is installed. Raises `EngineUnavailable`."""
+    spec = importlib.util.find_spec("duckdb")
+    if spec is None or spec.origin is None:
+        raise EngineUnavailable('engine="duckdb" needs the package duckdb: pip install "tir-gym[duckdb]"')
+    return str(Path(spec.origin).parents[1])
 
 
-_engine = Engine()
-atexit.register(_engine.close)
+def engine(kind: Kind = "sqlite") -> Engine:
+    """The engine of this process for databases of that kind."""
+    return _engines[kind]
+
+
+_engines: dict[Kind, Engine] = {"sqlite": Engine(), "duckdb": Engine("duckdb")}
+for each in _engines.values():
+    atexit.register(each.close)

@@ -9,13 +9,13 @@ import resource
 import socket
 from collections.abc import Callable, Sequence
 
-MEMORY = 1536 << 20
-"""Bytes of address space."""
+MEMORY, WITH_THREADS = 1536 << 20, 3 << 30
+"""Bytes of address space; of a library that reserves more than it uses, and starts threads."""
 _PR_GET_NO_NEW_PRIVS = 39
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def confine(files: Sequence[str]) -> dict[str, str]:
+def confine(files: Sequence[str], threads: bool = False) -> dict[str, str]:
     """Confine this process to what it has open and to reading `files`, for good.
 
     Each layer -> "enforced", or why it is not: what the kernel does not offer is left out.
@@ -24,7 +24,7 @@ def confine(files: Sequence[str]) -> dict[str, str]:
 
     for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):  # memory of one statement is kept for the next
         ctypes.CDLL(None).mallopt(option, 32 << 20)
-    _limit()
+    _limit(WITH_THREADS if threads else MEMORY)
     reasons: dict[str, str] = {}
 
     def take(layer: str, step: Callable[[], object]) -> None:
@@ -53,16 +53,16 @@ def confine(files: Sequence[str]) -> dict[str, str]:
 def _landlock(abi: int, files: Sequence[str]) -> None:
     from tir_gym.executors import jail
 
-    rules = jail.landlock_rules(abi, [path for path in files if os.path.isfile(path)], [], [])  # noqa: PTH113
+    rules = jail.landlock_rules(abi, [path for path in files if os.path.exists(path)], [], [])  # noqa: PTH110
     try:
         jail.landlock_enter(rules)
     finally:
         os.close(rules)
 
 
-def _limit() -> None:
+def _limit(memory: int) -> None:
     limits = {
-        resource.RLIMIT_AS: MEMORY,
+        resource.RLIMIT_AS: memory,
         resource.RLIMIT_CORE: 1,  # what takes core dumps through a pipe heeds 1, not 0
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 1_100,

@@ -1,4 +1,4 @@
-"""The program that runs policy SQL on SQLite databases; exec'd fresh by `engine`, and killed by it if need be.
+"""The program that runs policy SQL on SQLite or DuckDB databases; exec'd fresh by `engine`, and killed by it if need be.
 
 It serves one host on descriptor 0. A message is `HEADER` (length of a JSON text, length of a blob) and both parts.
 Requests, to any of which `"drop": [session, ...]` may be added:
@@ -22,8 +22,10 @@ import select
 import socket
 import sqlite3
 import struct
+import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from tir_gym.envs.sql.worker.confine import confine
@@ -40,16 +42,26 @@ _MOST = 1_000
 class Store:
     """The databases and sessions that are open, least recently used first."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: str = "") -> None:
         self.clock = Clock()
-        self.open: OrderedDict[str, Database] = OrderedDict()
+        self.open: OrderedDict[str, Any] = OrderedDict()
+        self._make: Callable[[bytes, str], Any] = self._sqlite
+        self._errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+        self.needed: tuple[str, ...] = ()
+        """Files that the library reads."""
+        if library:
+            sys.path.append(library)
+            from tir_gym.envs.sql.worker import duck
+
+            self.needed = duck.NEEDED
+            self._make, self._errors = duck.DuckDatabase, (duck.duckdb.Error, sqlite3.Error, OSError, ValueError)
         self.sessions: OrderedDict[int, Session] = OrderedDict()
 
     def answer(self, request: dict[str, Any], blob: bytes) -> dict[str, Any]:
         """The reply to a request."""
         for each in request.get("drop", ()):
             if each in self.sessions:
-                self.sessions.pop(each).connection.close()
+                self.sessions.pop(each).close()
         if "load" in request:
             return self._load(request["load"], blob, request["path"])
         self.clock.now = request["now"]
@@ -57,11 +69,14 @@ class Store:
 
     def _load(self, key: str, blob: bytes, path: str) -> dict[str, Any]:
         try:
-            self.open[key] = Database(self.clock, opened(blob, path), len(blob))
-        except sqlite3.Error as error:
+            self.open[key] = self._make(blob, path)
+        except self._errors as error:
             return {"error": str(error)}
         _shrink(self.open)
         return {}
+
+    def _sqlite(self, blob: bytes, path: str) -> Database:
+        return Database(self.clock, opened(blob, path), len(blob))
 
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         if missing := [key for key, _ in request["runs"] if key not in self.open]:
@@ -126,7 +141,7 @@ def _shrink(held: OrderedDict[Any, Any]) -> None:
     """Close those that are too many."""
     while len(held) > 1 and (len(held) > _MOST or sum(each.size for each in held.values()) > KEPT):
         _, oldest = held.popitem(last=False)
-        oldest.connection.close()
+        oldest.close()
 
 
 def _watch(host: int) -> None:
@@ -135,15 +150,18 @@ def _watch(host: int) -> None:
     os._exit(0)
 
 
-def main(host: str, *files: str) -> None:
-    """Serve the process `host` on descriptor 0 until that closes or the host ends; `files` are all it may read."""
+def main(host: str, library: str, *files: str) -> None:
+    """Serve the process `host` on descriptor 0 until that closes or the host ends; `files` are all it may read.
+
+    With a `library`, the folder in which duckdb is installed, databases are DuckDB's, else SQLite's.
+    """
     watched = os.pidfd_open(int(host))
     if os.getppid() != int(host):
         return
     channel = socket.socket(fileno=0)
     requests = channel.makefile("rb")
-    store = Store()
-    layers = confine(files)
+    store = Store(library)
+    layers = confine([*files, *store.needed], threads=bool(library))
     threading.Thread(target=_watch, args=(watched,), daemon=True).start()  # now: it is confined like this one
     channel.sendall(READY)
     while len(header := requests.read(HEADER.size)) == HEADER.size:
