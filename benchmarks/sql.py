@@ -11,9 +11,10 @@ import tir_gym
 from tir_gym.core.task import GeneratedTasks
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.databases import Generated, database_of
+from tir_gym.envs.sql.desks import Desk
 from tir_gym.envs.sql.engine import NOW, QueryLimits, engine
 from tir_gym.envs.sql.tasks import GENERATED, draw
-from tir_gym.envs.sql.tools import Desk, SqlToolkit
+from tir_gym.envs.sql.tools import SqlToolkit
 from tir_gym.envs.sql.verify import SqlVerifier
 
 QUERY = "SELECT status, COUNT(*), MAX(placed_on) FROM purchase GROUP BY status"

@@ -22,6 +22,8 @@ from pathlib import Path
 
 START_LIMIT = 30.0
 """Seconds a worker has to say that it is ready."""
+_DYING = 1.0
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS)
 _ROOT = Path(__file__).parent
 _BOOT = """import importlib, sys, types
 _, root, folders, module, *arguments = sys.argv
@@ -37,11 +39,15 @@ class WorkerUnavailable(RuntimeError):  # noqa: N818
 
 
 class Lost(Exception):  # noqa: N818
-    """A worker ended, or fell silent (`silent`)."""
+    """A worker ended, or fell silent (`silent`).
+
+    `crashed` says, once it is buried, whether a fault of its own ended it; else somebody killed it, or it left.
+    """
 
     def __init__(self, reason: str, silent: bool = False) -> None:
         super().__init__(reason)
         self.silent = silent
+        self.crashed = False
 
 
 def module_command(module: str, *arguments: str, beside: Sequence[str] = ()) -> list[str]:
@@ -98,6 +104,13 @@ class Worker:
             except OSError as error:
                 raise Lost(str(error)) from error
         return self.ready
+
+    def crashed(self) -> bool:
+        """Whether it ended, or is about to, by a signal for a fault of its own."""
+        try:
+            return -self._process.wait(_DYING) in _FAULTS
+        except subprocess.TimeoutExpired:
+            return False
 
     def end(self) -> None:
         """Kill the worker with its children and reap it."""
@@ -161,6 +174,7 @@ class Leased(ABC):
     def _bury(self, lost: Lost) -> None:
         """End a worker that was lost. Raises `WorkerUnavailable` if it was the second in a row that did not start."""
         worker = self._worker
+        lost.crashed = not lost.silent and worker is not None and worker.crashed()
         self._end_worker()
         self._failed_starts = 0 if worker is None or worker.ready else self._failed_starts + 1
         if worker and self._failed_starts >= 2:

@@ -1,5 +1,6 @@
 """The engine: what statements return, how its worker lives and dies."""
 
+import math
 import os
 import signal
 import threading
@@ -8,7 +9,9 @@ import pytest
 
 from tests.envs.sql.samples import Sample, sample
 from tests.envs.sql.test_hostile import UNINTERRUPTIBLE
+from tests.play import make
 from tests.processes import descendants, wait_until_gone
+from tir_gym.envs.sql import engine as engine_module
 from tir_gym.envs.sql.engine import Engine, EngineUnavailable, Failure, QueryLimits, Table, engine
 
 
@@ -42,10 +45,12 @@ def test_statements_of_a_request_run_in_order_each_on_its_database():
 
 @pytest.mark.parametrize("distinct", ["DISTINCT ", ""])
 def test_what_does_not_fit_a_small_cache_is_sorted_in_memory(distinct):
-    sql = f"SELECT count(*), min(t), max(t) FROM (SELECT {distinct}printf('%99d', -n) t FROM big ORDER BY 1 LIMIT -1 OFFSET 1)"
-    found = engine().one(sample(key="big", many=60_000), sql)
-    assert found.rows == ((59_999, "%99d" % 0, "%99d" % -59_999),) or found.rows[0][0] == 59_999
-    assert engine().one(sample(key="big", many=60_000), "SELECT count(*) FROM big").rows == ((60_000,),)
+    """By default SQLite sorts it in a file, which the worker may not have."""
+    base = sample(key="sorted", many=60_000)
+    inner = f"SELECT {distinct}printf('%99d', n) t FROM big ORDER BY 1 DESC LIMIT -1 OFFSET 1"
+    found = engine().one(base, f"SELECT count(*), max(t), min(t) FROM ({inner})")
+    assert found.rows == ((59_999, f"{59_998:99d}", f"{0:99d}"),)
+    assert engine().one(base, "SELECT count(*) FROM big").rows == ((60_000,),)
 
 
 def test_a_statement_that_is_killed_costs_its_neighbours_nothing(own_engine):
@@ -61,6 +66,49 @@ def test_a_worker_that_somebody_killed_is_replaced_without_a_word(own_engine):
         assert own_engine.one(sample(), "SELECT 1").rows == ((1,),)
         os.kill(own_engine._worker.pid, signal.SIGKILL)
         own_engine._worker._process.wait()
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """`killed(times)`: that many next statements have their worker killed while it is at them."""
+    left = [0]
+    ask = engine_module._reply
+
+    def reply(worker, request, blob, seconds):
+        if left[0] and not {"load", "log"} & request.keys():
+            left[0] -= 1
+            os.kill(worker.pid, signal.SIGKILL)
+        return ask(worker, request, blob, seconds)
+
+    monkeypatch.setattr(engine_module, "_reply", reply)
+    return lambda times: left.__setitem__(0, times)
+
+
+def test_a_worker_that_is_killed_at_its_work_has_another_try_and_then_the_fault_is_ours(own_engine, killed):
+    killed(1)
+    assert own_engine.one(sample(), "SELECT 1").rows == ((1,),)
+    killed(2)
+    with pytest.raises(EngineUnavailable, match="killed twice at one statement"):
+        own_engine.one(sample(), "SELECT 1")
+    assert own_engine.one(sample(), "SELECT 1").rows == ((1,),)
+
+
+@pytest.mark.parametrize("env_id", ["tir/SQL-v0", "tir/SQLWrite-v0"])
+def test_an_episode_whose_worker_is_killed_is_invalid_and_others_are_not(env_id, killed):
+    call = '<call name="list_tables"></call>'
+    with make(env_id, protocol="xml") as env, make(env_id, protocol="xml") as other:
+        env.reset(seed=1)
+        other.reset(seed=2)
+        killed(2)
+        _, reward, terminated, truncated, info = env.step(call)
+        assert (math.isnan(reward), terminated, truncated) == (True, False, True)
+        assert (info["outcome"], info["valid"]) == ("env_error", False)
+        for each in (other, env):
+            if each is env:
+                env.reset(seed=1)
+            seen, reward, _, truncated, info = each.step(call)
+            assert (reward, truncated, info["valid"]) == (0.0, False, True)
+            assert "rows" in seen
 
 
 def test_leases_keep_the_worker_and_the_last_one_ends_it():

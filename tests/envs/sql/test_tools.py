@@ -7,9 +7,10 @@ import pytest
 from tests.envs.sql.samples import SHELF, Sample, sample
 from tir_gym.core.tool import EnvError, Submit, ToolError
 from tir_gym.core.transcript import CallErrorType
+from tir_gym.envs.sql.desks import Desk
 from tir_gym.envs.sql.engine import NOW, QueryLimits, Table
 from tir_gym.envs.sql.show import as_text
-from tir_gym.envs.sql.tools import Desk, SqlToolkit
+from tir_gym.envs.sql.tools import SqlToolkit
 
 
 @pytest.fixture
@@ -138,4 +139,4 @@ def test_hostile_names_are_only_names():
 def test_a_copy_reads_the_same_database(kit):
     twin = copy.deepcopy(kit)
     assert twin._desk is kit._desk
-    assert [t.name for t in twin.tools] == ["list_tables", "describe_table", "query", "explain", "submit_sql"]
+    assert [t.name for t in twin.tools] == ["list_tables", "describe_table", "explain", "query", "submit_sql"]

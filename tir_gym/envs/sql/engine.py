@@ -99,7 +99,7 @@ class Failure:
     """Why a statement returned nothing.
 
     `kind` is `sql` (SQLite's own complaint), `refused` (not allowed: `message` names what), `ops` or `time` (too long),
-    `killed` (the worker had to be ended), `memory`, or `space` (the database would grow too large).
+    `killed` (the worker had to be ended, or crashed), `memory`, or `space` (the database would grow too large).
     """
 
     kind: str
@@ -278,6 +278,8 @@ class Engine(Leased):
             except Lost as lost:  # at whichever statement it was, running the first one alone finds out
                 if len(items) == 1 and lost.silent:
                     return [Failure("killed", "the statement did not end in time and was ended with its process")]
+                if len(items) == 1 and lost.crashed:
+                    return [Failure("killed", "the statement took down its process")]
                 if len(items) == 1 and last_try:
                     raise EngineUnavailable(f"the SQL worker was killed twice at one statement: {lost}") from lost
             items = items[:1]

@@ -13,10 +13,11 @@ from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
 from tir_gym.envs.sql import tables, writes
 from tir_gym.envs.sql.databases import database_of, scaled
-from tir_gym.envs.sql.engine import NOW, QueryLimits
+from tir_gym.envs.sql.desks import Desk, DuckDesk, WorldDesk
+from tir_gym.envs.sql.engine import NOW, Kind, QueryLimits
 from tir_gym.envs.sql.onetable import one_table
-from tir_gym.envs.sql.tasks import SIZES, has_one_value, kinds, make_tasks
-from tir_gym.envs.sql.tools import Desk, SqlToolkit, TableToolkit, WorldDesk, WriteToolkit
+from tir_gym.envs.sql.tasks import SIZES, has_one_value, is_portable, kinds, make_tasks
+from tir_gym.envs.sql.tools import SqlToolkit, TableToolkit, WriteToolkit
 from tir_gym.envs.sql.twins import TWINS
 from tir_gym.envs.sql.verify import Mode, NumberVerifier, SqlVerifier, StateVerifier
 from tir_gym.envs.sql.world import SqlWorld
@@ -27,14 +28,14 @@ class Sql(Domain):
     """Questions about a database.
 
     Options: how the query is judged, on how many twins, rows shown, seconds a query, rows of a generated database
-    (None: by difficulty).
+    (None: by difficulty), the engine that runs the policy's queries.
     """
 
     name: ClassVar[str] = "SQL"
     description: ClassVar[str] = "Answer a question about a database with a query that holds on its twins as well."
     instructions: ClassVar[str] = (
-        "Answer the question with one SQL query for SQLite. Look at the tables and try queries with the tools "
-        "first. Your "
+        "Answer the question with one SQL query, for SQLite unless the task names another engine. Look at the tables "
+        "and try queries with the tools first. Your "
         "final answer is the query itself and nothing else. It is run and must return exactly the columns and "
         "rows asked "
         "for, duplicates included, on this database and on others with the same tables and different content. Do not "
@@ -66,27 +67,35 @@ class Sql(Domain):
     rows_shown: Annotated[int, Field(ge=1, le=1_000)] = 50
     query_timeout_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = 5.0
     size: Annotated[int, Field(ge=SIZES.start, lt=SIZES.stop)] | None = None
+    engine: Kind = "sqlite"
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
-        """Generated questions, or the file of a known benchmark ("defog:PATH"); for values, those that have one."""
+        """Generated questions, those of a known benchmark ("defog:PATH"), or about a file ("PATH").
+
+        Of generated ones: for values, those that have one; for DuckDB, those whose gold query it understands as well.
+        """
         made = make_tasks(source, split, difficulty, self.size)
+        if self.engine == "duckdb" and source is None:
+            made = Filtered(made, is_portable)
         return Filtered(made, has_one_value) if self.mode == "value" and source is None else made
 
     def briefing(self, actor: str, task: Task) -> str:
-        """The question; where a value is asked for, with word of it."""
-        return (
-            f"{task.prompt}\nAnswer with the value itself, not with a query." if self.mode == "value" else task.prompt
-        )
+        """The question; where a value is asked for, or another engine runs the queries, with word of it."""
+        lines = [task.prompt]
+        lines += ["The database is DuckDB's; dates are texts in it."] if self.engine == "duckdb" else []
+        lines += ["Answer with the value itself, not with a query."] if self.mode == "value" else []
+        return "\n".join(lines)
 
     def toolkit(self, actor: str, task: Task, world: Any) -> Toolkit:
         """The tools, over the task's database."""
         limits = QueryLimits(rows=self.rows_shown, bytes=16_000, seconds=self.query_timeout_s)
         database = database_of(task.data["database"])
-        return SqlToolkit(Desk(database, scaled(limits, database), task.data.get("now") or NOW))
+        desk = DuckDesk if self.engine == "duckdb" else Desk
+        return SqlToolkit(desk(database, scaled(limits, database), task.data.get("now") or NOW))
 
     def verifier(self) -> Verifier:
         """The result of the final query against gold's."""
-        return SqlVerifier(self.mode, self.twins)
+        return SqlVerifier(self.mode, self.twins, self.engine)
 
     def catalogue(self) -> list[dict[str, object]]:
         """The templates of questions, one row each."""

@@ -7,7 +7,7 @@ from tir_gym.envs.sql.engine import Table
 
 CELL_CHARS = 200
 """Characters of one value that are shown."""
-_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT", dict: "BLOB"}
+_TYPES = {int: "INTEGER", float: "REAL", str: "TEXT", dict: "BLOB", bool: "BOOLEAN"}
 
 
 def as_text(table: Table, *, typed: bool = True) -> str:

@@ -19,6 +19,9 @@ from tir_gym.envs.sql.scan import names
 GENERATED = "sql"
 VARIANTS = 2
 """Databases of one family and size that differ in their content."""
+_SQLITE_ONLY = re.compile(
+    r"\b(?:strftime|julianday|date|time|datetime|unixepoch|iif|ifnull|total|group_concat|printf|instr|substr)\(", re.I
+)
 MOST_ROWS = 200
 """Rows of the longest result that a question may have."""
 _OPS = 400
@@ -120,6 +123,11 @@ def results(sql: str, database: Generated) -> list[tuple[Any, ...]] | None:
         raise
     finally:
         connection.set_progress_handler(None, 0)
+
+
+def is_portable(task: Task) -> bool:
+    """Whether DuckDB understands a gold query as SQLite does: it has no function or form that only SQLite has."""
+    return not _SQLITE_ONLY.search(task.gold.answer)
 
 
 def has_one_value(task: Task) -> bool:

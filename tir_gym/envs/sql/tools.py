@@ -1,106 +1,21 @@
 """The agent's tools: look at tables, query them, see a plan, submit the final query."""
 
 import copy
-import difflib
-import re
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 from tir_gym.core.interfaces import Done, RunStatus
 from tir_gym.core.requests import RunCode
 from tir_gym.core.tool import EnvError, Output, Submit, ToolError, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import CallErrorType, TextPart
-from tir_gym.envs.sql.engine import EngineUnavailable, Failure, QueryLimits, Result, Source, Table, engine
+from tir_gym.envs.sql.desks import Desk, hint, quoted, rows
+from tir_gym.envs.sql.engine import Table
 from tir_gym.envs.sql.onetable import OneTable
-from tir_gym.envs.sql.scan import names
 from tir_gym.envs.sql.show import as_text
-from tir_gym.envs.sql.world import SqlWorld
 from tir_gym.tools.python import PythonToolkit
 
 SAMPLE_ROWS = 3
 _WRITE = "with open({!r}, 'w') as file: _ = file.write({!r})\ndel file, _"
 _PLACING_S = 30.0
-_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-_MISSING = re.compile(r"no such (table|column): (?:\w+\.)?(.+)")
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Where statements of one episode are run: a database, limits, and the moment at which its clock stands."""
-
-    database: Source
-    limits: QueryLimits
-    now: str
-    allowed: ClassVar[str] = "only reading is, with SELECT or WITH ... SELECT"
-
-    def run(self, *statements: str) -> list[Result]:
-        """The results. Raises `EnvError` where the environment cannot run SQL."""
-        try:
-            return engine().run([(self.database, sql) for sql in statements], self.limits, self.now)
-        except (EngineUnavailable, OSError) as error:
-            raise EnvError(str(error)) from error
-
-    def table(self, sql: str) -> Table:
-        """The result of a statement of ours or the policy's. Raises `ToolError` that says what is wrong with it."""
-        (found,) = self.run(sql)
-        if isinstance(found, Failure):
-            raise self.complaint(found, sql)
-        return found
-
-    def tables(self) -> list[str]:
-        """The names of tables and views."""
-        return [name for (name,) in self.table(_TABLES).rows]
-
-    def complaint(self, failure: Failure, sql: str) -> ToolError:
-        """A failure in words, with the mend."""
-        match failure.kind:
-            case "refused":
-                return ToolError(f"not allowed here: {failure.message}; {self.allowed}")
-            case "ops" | "time" | "killed":
-                return ToolError("the query takes too long and was ended; make it simpler", CallErrorType.TIMEOUT)
-            case "memory":
-                return ToolError("the query needs too much memory; make it simpler", CallErrorType.TIMEOUT)
-        message = f"SQL error: {failure.message}"
-        if missing := _MISSING.match(failure.message):
-            message += self._nearest(missing[1], missing[2], sql)
-        return ToolError(message, CallErrorType.EXCEPTION)
-
-    def _nearest(self, kind: str, name: str, sql: str) -> str:
-        tables = self.tables()
-        if kind == "table":
-            return _hint(name, tables)
-        used = names(sql)
-        asked = [table for table in tables if table.lower() in used] or tables
-        columns: dict[str, list[str]] = {}
-        described = self.run(*(f"PRAGMA table_info({_quoted(table)})" for table in asked))
-        for table, found in zip(asked, described, strict=True):
-            for row in found.rows if isinstance(found, Table) else ():
-                columns.setdefault(row[1], []).append(table)
-        near = difflib.get_close_matches(name.lower()[:80], columns, n=3, cutoff=0.5)
-        if near:
-            return "; the nearest are: " + ", ".join(f"{'/'.join(columns[each])}.{each}" for each in near)
-        return "; there are: " + ", ".join(f"{'/'.join(held)}.{each}" for each, held in columns.items())[:400]
-
-
-def _hint(name: str, there_are: list[str]) -> str:
-    near = difflib.get_close_matches(name[:80], there_are, n=3, cutoff=0.5)
-    return f"; the nearest are: {', '.join(near)}" if near else f"; there are: {', '.join(there_are)[:400]}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-@dataclass(frozen=True)
-class WorldDesk(Desk):
-    """A desk where statements are run on a world, and may change it."""
-
-    world: SqlWorld
-    allowed: ClassVar[str] = "only reading and changing tables of this database is"
-
-    def run(self, *statements: str) -> list[Result]:
-        """The results. Raises `EnvError` where the environment cannot run SQL."""
-        return [self.world.run(sql, self.limits) for sql in statements]
 
 
 class LookingToolkit(Toolkit):
@@ -119,13 +34,9 @@ class LookingToolkit(Toolkit):
     def list_tables(self) -> Output:
         """List the tables and views of the database with their number of columns and rows."""
         tables = self._desk.tables()
-        counted = [
-            f"SELECT (SELECT COUNT(*) FROM pragma_table_info('{_text(t)}')), COUNT(*) FROM {_quoted(t)}" for t in tables
-        ]
-        rows = []
-        for name, found in zip(tables, self._desk.run(*counted), strict=True):
-            rows.append((name, *(found.rows[0] if isinstance(found, Table) else (None, None))))
-        return _output(Table(("table", "columns", "rows"), tuple(rows), len(rows)), typed=False, tables=len(rows))
+        sizes = self._desk.sizes(tables)
+        listed = tuple((name, *(rows(found) or ((None, None),))[0]) for name, found in zip(tables, sizes, strict=True))
+        return _output(Table(("table", "columns", "rows"), listed, len(listed)), typed=False, tables=len(listed))
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
     def describe_table(self, table: str) -> Output:
@@ -137,32 +48,15 @@ class LookingToolkit(Toolkit):
         tables = self._desk.tables()
         name = next((each for each in tables if each.lower() == table.lower()), None)
         if name is None:
-            raise ToolError(f"there is no table {table[:80]!r}{_hint(table, tables)}", CallErrorType.EXCEPTION)
-        quoted = _quoted(name)
-        info, keys, indexes, count, sample = self._desk.run(
-            f"PRAGMA table_info({quoted})",
-            f"PRAGMA foreign_key_list({quoted})",
-            f"SELECT i.name FROM pragma_index_list('{_text(name)}') l, pragma_index_info(l.name) i "
-            'WHERE l."unique" GROUP BY l.name HAVING COUNT(*) = 1',
-            f"SELECT COUNT(*) FROM {quoted}",
-            f"SELECT * FROM {quoted} LIMIT {SAMPLE_ROWS}",
+            raise ToolError(f"there is no table {table[:80]!r}{hint(table, tables)}", CallErrorType.EXCEPTION)
+        shape = self._desk.shape(name)
+        count, sample = self._desk.run(
+            f"SELECT COUNT(*) FROM {quoted(name)}", f"SELECT * FROM {quoted(name)} LIMIT {SAMPLE_ROWS}"
         )
-        if isinstance(info, Failure):
-            raise self._desk.complaint(info, name)
-        links = {row[3]: f"references {row[2]}({row[4] or 'its key'})" for row in _rows(keys)}
-        unique = {row[0] for row in _rows(indexes)}
-        columns = []
-        for _, column, kind, not_null, _, primary in info.rows:
-            notes = ["primary key"] if primary else ["unique"] if column in unique else []
-            notes += ["not null"] if not_null and not primary else []
-            notes += [links[column]] if column in links else []
-            columns.append((column, kind or None, ", ".join(notes) or None))
-        shape = Table(("column", "type", "constraints"), tuple(columns), len(columns))
-        total = _rows(count)
         shown = as_text(sample) if isinstance(sample, Table) else "(its rows cannot be read)"
-        rows = total[0][0] if total else "unknown"
-        text = f"{name}: {rows} rows\n{as_text(shape, typed=False)}\nThe first rows:\n{shown}"
-        return Output((TextPart(text),), text, facts={"table": name, "columns": len(columns)})
+        total = rows(count)[0][0] if rows(count) else "unknown"
+        text = f"{name}: {total} rows\n{as_text(shape, typed=False)}\nThe first rows:\n{shown}"
+        return Output((TextPart(text),), text, facts={"table": name, "columns": len(shape.rows)})
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
     def explain(self, sql: str) -> Output:
@@ -171,12 +65,7 @@ class LookingToolkit(Toolkit):
         Args:
             sql: The statement, without EXPLAIN.
         """
-        found = self._desk.table(f"EXPLAIN QUERY PLAN {sql}")
-        depth: dict[int, int] = {0: -1}
-        lines = []
-        for own, parent, _, detail in found.rows:
-            depth[own] = depth.get(parent, -1) + 1
-            lines.append("  " * depth[own] + detail)
+        lines = self._desk.plan(sql)
         text = "\n".join(lines) or "(nothing to do)"
         return Output((TextPart(text),), text, facts={"steps": len(lines)})
 
@@ -189,7 +78,7 @@ class ReadingToolkit(LookingToolkit):
         """Run one reading SQL statement (SELECT, WITH, VALUES) and see its result.
 
         Args:
-            sql: The statement, in SQLite's dialect.
+            sql: The statement, in the dialect of SQLite, or of DuckDB where the task says so.
         """
         found = self._desk.table(sql)
         if not found.columns:
@@ -280,14 +169,6 @@ class TableToolkit(ReadingToolkit):
             value: The number.
         """
         return Submit(repr(value))
-
-
-def _rows(found: Result) -> tuple[tuple[object, ...], ...]:
-    return found.rows if isinstance(found, Table) else ()
-
-
-def _text(name: str) -> str:
-    return name.replace("'", "''")
 
 
 def _output(table: Table, *, typed: bool = True, **facts: int) -> Output:

@@ -16,6 +16,7 @@ from tir_gym.envs.sql.engine import (
     Changes,
     EngineUnavailable,
     Failure,
+    Kind,
     QueryLimits,
     Result,
     Source,
@@ -44,22 +45,27 @@ class SqlVerifier(Verifier):
     - `bird`: as `spider`, but rows may, too. (BIRD's own script also ignores duplicates; here they count.)
     - `value`: the answer is a value, not a query: that of the single cell which gold returns.
 
+    Queries of an answer are run by the engine `kind`, gold's always by SQLite.
+
     Where there are several golds, one of them must agree everywhere. Gold's own results are remembered for the last
     128 tasks. A gold query that cannot be run makes the verdict invalid; on a twin, it takes the twin out.
     """
 
     _results: OrderedDict[tuple[str, ...], list[Result]] = OrderedDict()
 
-    def __init__(self, mode: Mode, count: int) -> None:
+    def __init__(self, mode: Mode, count: int, kind: Kind = "sqlite") -> None:
         self._mode = mode
+        self._kind: Kind = kind
         self._count = count if mode == "test_suite" else 0
 
     def acquire(self) -> None:
-        """Keep the process-wide worker, once a statement has started it, until the last `release`."""
+        """Keep the process-wide workers, once a statement has started them, until the last `release`."""
         engine().acquire()
+        engine(self._kind).acquire()
 
     def release(self) -> None:
-        """Give the lease back; the last one ends the worker."""
+        """Give the leases back; the last one ends the worker."""
+        engine(self._kind).release()
         engine().release()
 
     def score(self, evidence: Evidence, gold: Gold) -> Score:
@@ -95,7 +101,7 @@ class SqlVerifier(Verifier):
         return held
 
     def _query(self, answer: str, base: Database, golds: dict[str, Table], now: str) -> Score:
-        found = engine().one(base, answer, scaled(LIMITS, base), now)
+        found = engine(self._kind).one(base, answer, scaled(LIMITS, base), now)
         if isinstance(found, Failure):
             return Score(0.0, reason=f"the query fails: {found.message[:200]}")
         reasons = {sql: self._differ(base, sql, wanted, found, now) for sql, wanted in golds.items()}
@@ -118,7 +124,7 @@ class SqlVerifier(Verifier):
             for twin, wanted in zip(made, golds, strict=True)
             if isinstance(wanted, Table) and wanted.whole
         ]
-        results = engine().run([(twin, answer) for twin, _ in judged], LIMITS, now, stop=True)
+        results = engine(self._kind).run([(twin, answer) for twin, _ in judged], LIMITS, now, stop=True)
         for (twin, wanted), found in zip(judged, results, strict=False):
             if isinstance(found, Failure):
                 return f"on twin {twin.number} it fails: {found.message[:200]}"

@@ -25,6 +25,8 @@ from typing import Any
 
 import duckdb
 
+ERRORS = (duckdb.Error, sqlite3.Error, OSError, ValueError)
+"""What opening a database raises."""
 MEMORY = 512 << 20
 LONGEST = 200_000
 """Characters or bytes of one value."""
@@ -63,9 +65,27 @@ NEEDED = ("/proc/self/cgroup", "/sys/fs/cgroup")
 """What it insists on reading when a database is opened: how much memory and how many processors there are."""
 _TABLES = (".csv", ".tsv", ".parquet", ".json", ".jsonl")
 
-sys.modules.setdefault("pytz", types.ModuleType("pytz")).timezone = (  # type: ignore[attr-defined]
-    lambda name: datetime.timezone.utc  # noqa: UP017 - DuckDB asks it for the zone of a time stamp; here that is UTC
-)
+
+class _Utc(datetime.tzinfo):
+    """What DuckDB asks `pytz`, a package that need not be installed, for: the zone of a time stamp, here always UTC."""
+
+    def utcoffset(self, _: datetime.datetime | None) -> datetime.timedelta:
+        return datetime.timedelta()
+
+    dst = utcoffset
+
+    def tzname(self, _: datetime.datetime | None) -> str:
+        return "UTC"
+
+    def localize(self, moment: datetime.datetime) -> datetime.datetime:
+        return moment.replace(tzinfo=self)
+
+
+_pytz = sys.modules.setdefault("pytz", types.ModuleType("pytz"))
+_pytz.timezone = lambda name: _Utc()  # type: ignore[attr-defined]
+_pytz.utc = _Utc()  # type: ignore[attr-defined]
+with duckdb.connect() as _warm:  # what makes values of every type is loaded now or never
+    _warm.execute("SELECT * FROM test_all_types()").fetchall()
 
 
 class DuckDatabase:
@@ -136,6 +156,7 @@ class DuckDatabase:
     def run(self, sql: str, limits: dict[str, Any]) -> dict[str, Any]:
         """The result of one statement, or its error."""
         try:
+            sql.encode()  # a half of a surrogate pair is an error of the statement
             self._tell(limits["now"])
             if told := self._not_allowed(sql):
                 return {"error": "refused", "message": told}

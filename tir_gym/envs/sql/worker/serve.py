@@ -1,4 +1,4 @@
-"""The program that runs policy SQL on SQLite or DuckDB databases; exec'd fresh by `engine`, and killed by it if need be.
+"""The program that runs policy SQL on SQLite or DuckDB databases; exec'd fresh by `engine`, killed by it if need be.
 
 It serves one host on descriptor 0. A message is `HEADER` (length of a JSON text, length of a blob) and both parts.
 Requests, to any of which `"drop": [session, ...]` may be added:
@@ -54,7 +54,7 @@ class Store:
             from tir_gym.envs.sql.worker import duck
 
             self.needed = duck.NEEDED
-            self._make, self._errors = duck.DuckDatabase, (duck.duckdb.Error, sqlite3.Error, OSError, ValueError)
+            self._make, self._errors = duck.DuckDatabase, duck.ERRORS
         self.sessions: OrderedDict[int, Session] = OrderedDict()
 
     def answer(self, request: dict[str, Any], blob: bytes) -> dict[str, Any]:
