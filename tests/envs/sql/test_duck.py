@@ -30,8 +30,8 @@ def test_results_have_the_shape_of_sqlites(duck):
     sql = "SELECT price, title, born FROM book LEFT JOIN author a ON a.id = author_id ORDER BY price DESC, title"
     assert duck.one(sample(), sql) == engine().one(sample(), sql)
     sql = (
-        "SELECT NULL, true, 1.50::DECIMAL(9, 2), 7::HUGEINT, DATE '2024-02-29', '\\x00\\xff'::BLOB, [1, NULL], {'a': 1}, "
-        "TIMESTAMPTZ '2024-02-29 01:02:03+00', INTERVAL 1 DAY, 'inf'::DOUBLE"
+        "SELECT NULL, true, 1.50::DECIMAL(9, 2), 7::HUGEINT, DATE '2024-02-29', '\\x00\\xff'::BLOB, "
+        "[1, NULL], {'a': 1}, TIMESTAMPTZ '2024-02-29 01:02:03+00', INTERVAL 1 DAY, 'inf'::DOUBLE"
     )
     assert duck.one(sample(), sql).rows == (
         (

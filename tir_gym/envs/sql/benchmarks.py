@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tir_gym.core.task import SPLITS, Gold, Task, TaskSet, content_hash, open_rows, split_of
+from tir_gym.envs.sql import exploring
 from tir_gym.envs.sql.databases import fingerprint
 
 _BIRD_LEVELS = {"simple": 3, "moderate": 6, "challenging": 9}
@@ -64,8 +65,13 @@ def load(source: str, split: str, difficulty: int | None) -> TaskSet:
     """The tasks of "NAME:FOLDER". Raises `ValueError` that names the sources there are, `FileNotFoundError`."""
     name, found, folder = source.partition(":")
     if name not in _READERS or not found:
+        if exploring.is_file(source):
+            return exploring.load(source, split, difficulty)
         known = ", ".join(f"{each}:FOLDER" for each in _READERS)
-        raise ValueError(f"tasks={source!r}: there are None for generated questions, and {known}")
+        raise ValueError(
+            f"tasks={source!r}: there are None for generated questions, {known}, and the path of a file (SQLite, "
+            "DuckDB, CSV, parquet, JSON)"
+        )
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {[*SPLITS, 'all']}")
     if difficulty is not None:

@@ -5,10 +5,10 @@ import hashlib
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tir_gym.envs.sql.build import build
 from tir_gym.envs.sql.engine import QueryLimits, Source
@@ -130,11 +130,24 @@ class File:
         return {"path": self.path}
 
 
-Database = Generated | File
+class Database(Source, Hashable, Protocol):
+    """What tasks are about."""
+
+    @property
+    def name(self) -> str:
+        """What prompts call it."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What `database_of` makes it of."""
 
 
 def database_of(data: Mapping[str, Any]) -> Database:
     """The database that a task's data names."""
+    if "file" in data:
+        from tir_gym.envs.sql.imported import Imported
+
+        return Imported(data["file"])
     return File(data["path"]) if "path" in data else Generated(**data)
 
 
