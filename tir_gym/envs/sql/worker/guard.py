@@ -145,6 +145,21 @@ def opened(blob: bytes, path: str) -> sqlite3.Connection:
     return connection
 
 
+@functools.cache
+def _modules() -> frozenset[str]:
+    """Names of what makes virtual tables in this build of SQLite."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as plain:
+        return frozenset(name.lower() for (name,) in plain.execute("PRAGMA module_list"))
+
+
+@functools.cache
+def _refused() -> tuple[tuple[str, int], ...]:
+    """Functions of this build that are not allowed, with their numbers of arguments."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as plain:
+        held = plain.execute("SELECT DISTINCT name, narg FROM pragma_function_list WHERE type = 's'")
+        return tuple(each for each in held if each[0] not in FUNCTIONS)
+
+
 def _refuse(name: str) -> Callable[..., Any]:
     def refused(*arguments: Any) -> Any:
         raise PermissionError(name)
@@ -174,7 +189,7 @@ class Database:
             connection.execute("PRAGMA temp_store=MEMORY")
         names = connection.execute("SELECT lower(name), sql FROM sqlite_master WHERE type IN ('table', 'view')")
         self.tables = {name for name, sql in names.fetchall() if not str(sql).upper().startswith("CREATE VIRTUAL")}
-        self.modules = {name.lower() for (name,) in connection.execute("PRAGMA module_list").fetchall()}
+        self.modules = _modules()
         for function in (*(f"pragma_{name}('')" for name in sorted(PRAGMAS)), "json_each('[]')", "json_tree('[]')"):
             connection.execute(f"SELECT * FROM {function}").fetchall()  # their tables are made now or never
         self._replace_functions()
@@ -187,10 +202,8 @@ class Database:
         """Put ours in the place of those that tell the time or pad; and of those that are not allowed, which the
         authorizer does not see where a column's DEFAULT calls them."""
         connection, clock = self.connection, self._clock
-        held = connection.execute("SELECT DISTINCT name, narg FROM pragma_function_list WHERE type = 's'").fetchall()
-        for name, arguments in held:
-            if name not in FUNCTIONS:
-                connection.create_function(name, arguments, _refuse(name), deterministic=True)
+        for name, arguments in _refused():
+            connection.create_function(name, arguments, _refuse(name), deterministic=True)
         for name in _CLOCKED:
             connection.create_function(name, -1, clock.function(name), deterministic=True)
         for name in ("date", "time", "datetime"):
