@@ -63,7 +63,9 @@ def database_for(rng: random.Random, level: int, size: int | None = None, part: 
     if size is not None:
         families = families[: max(1, min(len(families), _ROWS_KEPT // size))]
     variant = rng.randrange(VARIANTS if size is None else 1)
-    return Generated(rng.choice(families), variant, (size or _ROWS[level - 1]) // part, _NULLS[level - 1], level >= _DIRTY)
+    return Generated(
+        rng.choice(families), variant, (size or _ROWS[level - 1]) // part, _NULLS[level - 1], level >= _DIRTY
+    )
 
 
 def too_common(gold: Sequence[tuple[Any, ...]], rng: random.Random) -> bool:
