@@ -46,9 +46,9 @@ class Sql(Domain):
     checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {
             "id": "looked",
-            "question": "Did it look at a table?",
-            "rule": "called",
-            "parameters": {"tool": "describe_table"},
+            "question": "Did it look at a table before its first statement?",
+            "rule": "called_before",
+            "parameters": {"first": "describe_table", "second": "query"},
         },
         {
             "id": "queried",
@@ -170,9 +170,9 @@ class SqlWrite(Domain):
     checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {
             "id": "looked",
-            "question": "Did it look at a table?",
-            "rule": "called",
-            "parameters": {"tool": "describe_table"},
+            "question": "Did it look at a table before its first statement?",
+            "rule": "called_before",
+            "parameters": {"first": "describe_table", "second": "execute"},
         },
         {"id": "changed", "question": "Did a statement work?", "rule": "called", "parameters": {"tool": "execute"}},
         {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["changed"]},

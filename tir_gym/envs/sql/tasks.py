@@ -63,9 +63,8 @@ def database_for(rng: random.Random, level: int, size: int | None = None, part: 
     if size is not None:
         families = families[: max(1, min(len(families), _ROWS_KEPT // size))]
     variant = rng.randrange(VARIANTS if size is None else 1)
-    return Generated(
-        rng.choice(families), variant, (size or _ROWS[level - 1]) // part, _NULLS[level - 1], level >= _DIRTY
-    )
+    rows = (size or _ROWS[level - 1]) // part
+    return Generated(rng.choice(families), variant, rows, _NULLS[level - 1], level >= _DIRTY)
 
 
 def too_common(gold: Sequence[tuple[Any, ...]], rng: random.Random) -> bool:
@@ -81,7 +80,7 @@ def fitting(level: int) -> list[Listed]:
     return [listed for listed in TEMPLATES.values() if abs(listed.level - wanted) <= 1.2]
 
 
-@functools.lru_cache(4_096)
+@functools.lru_cache(512)
 def worth_asking(question: Question, database: Generated) -> Sequence[tuple[Any, ...]]:
     """The result, where it says something and every plausible misreading gives another; else nothing."""
     gold = results(question.sql, database)
