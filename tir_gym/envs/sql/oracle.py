@@ -33,7 +33,7 @@ def _query(plan: dict[str, Any]) -> Generator[Action, str, None]:
 def _compute(plan: dict[str, Any]) -> Generator[Action, str, None]:
     """Find the group with the query, give it to the program, and answer with the number that this printed."""
     seen = yield Action(thought="Which rows are meant?", calls=(ToolCall("query", {"sql": plan["sql"]}),))
-    if not (cell := _CELL.search(seen)):
+    if not (cell := _CELL.search(seen.replace("\\n", "\n"))):  # some protocols show results as JSON
         return
     *lines, last = plan["python"].splitlines()
     code = "\n".join([f"KEY = {cell[1].strip()!r}", *lines, f"print({_BEGIN!r}, round(float({last}), 6), {_END!r})"])
