@@ -27,7 +27,7 @@ def judged(statements, gold, free_keys=(), said="done"):
         assert hasattr(found, "rows"), found
     task = Task("t", "?", data={"database": SHOP})
     evidence = Evidence(task, Answer(said) if said else None, (), world, (), "answer")
-    return StateVerifier().score(evidence, Gold(list(gold), data={"free_keys": list(free_keys)}))
+    return StateVerifier().score(evidence, Gold(data={"statements": list(gold), "free_keys": list(free_keys)}))
 
 
 GOLD = ("UPDATE product SET stock = stock + 5 WHERE price > 100",)
@@ -114,7 +114,7 @@ def example(name, level=8):
 def test_a_change_is_right_and_its_misreadings_are_not(name):
     change, database = example(name)
     task = Task("t", "?", data={"database": database.data})
-    gold = Gold(list(change.statements), data={"free_keys": list(change.free_keys)})
+    gold = Gold(data={"statements": list(change.statements), "free_keys": list(change.free_keys)})
     for statements in (change.statements, (), *change.readings):
         world = SqlWorld(database)
         for sql in statements:
@@ -133,7 +133,7 @@ def test_tasks_are_many_and_at_every_level():
         assert len({task.prompt for task in drawn}) == 6
         assert len({task.family for task in drawn}) >= 2
         for task in drawn:
-            assert task.gold.answer[0] not in task.prompt
+            assert task.gold.data["statements"][0] not in task.prompt
             assert set(task.data) == {"database"}
     with pytest.raises(ValueError, match="generated tasks only"):
         make_tasks("defog:x", "train", None)

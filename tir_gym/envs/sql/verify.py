@@ -181,7 +181,7 @@ class StateVerifier(Verifier):
         """The verdict on the final world; beside it, as evidence, how the policy worked (`checklist`)."""
         assert isinstance(evidence.world, SqlWorld)
         habits = checklist(evidence)
-        wanted = self._gold(evidence.world, gold.answer)
+        wanted = self._gold(evidence.world, gold.data["statements"])
         if wanted is None:
             return Score(0.0, valid=False, reason="gold's statements cannot be run")
         if evidence.answer is None:

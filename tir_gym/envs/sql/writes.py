@@ -63,7 +63,7 @@ def _draft(change: Change, ask: Ask, name: str, database: Generated) -> Draft:
         )
     tables = [table.name for table in database.schema.tables if table.name in names(" ".join(change.statements))]
     plan = {"tables": tables, "statements": list(change.statements)}
-    gold = Gold(list(change.statements), plan, {"free_keys": list(change.free_keys)})
+    gold = Gold(None, plan, {"statements": list(change.statements), "free_keys": list(change.free_keys)})
     return Draft("\n".join(lines), gold, name, {"database": database.data})
 
 
