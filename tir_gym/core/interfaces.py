@@ -265,8 +265,17 @@ class World(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """What is retrieved."""
+
+    id: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """One passage found."""
+    """One passage found; a higher score is better."""
 
     id: str
     score: float
@@ -275,11 +284,28 @@ class Hit:
 
 
 class Retriever(ABC):
-    """Finds passages, many queries at a time; deterministic order (score, then id)."""
+    """Finds passages, many queries at a time.
+
+    Equal queries have equal hits, whatever else is in the batch, in any thread and after a fork: scores are rounded,
+    and equal scores come in the order of ids. What fails for another reason than the arguments raises `EnvError`.
+    """
 
     @abstractmethod
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """At most `k` hits for each query, best first."""
+        """At most `k` hits for each query, best first. Any text is a query; one without a known word finds nothing."""
+
+    @abstractmethod
+    def get(self, doc_id: str) -> Passage:
+        """The passage with this id. Raises `KeyError`."""
+
+    @property
+    @abstractmethod
+    def content_hash(self) -> str:
+        """Names what can be found and how it is ranked: equal for equal hits to every query, 64 hexadecimal digits."""
+
+    def close(self) -> None:
+        """Let go of files, processes and connections; idempotent. The next `search` takes them again."""
+        return
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Retriever":
         return self

@@ -1,4 +1,4 @@
-"""What an episode asks its driver to do. An `Inline` request performs itself; the others need a session."""
+"""What an episode asks its driver to do. An `Inline` request performs itself."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tir_gym.core.action import Action
-from tir_gym.core.interfaces import Hit, Limits, Retriever, User
+from tir_gym.core.interfaces import Limits, Retriever, User
 from tir_gym.core.task import Gold
 from tir_gym.core.tool import Tool, Toolkit
 from tir_gym.core.verify import Evidence, Score, Verifier
@@ -85,16 +85,15 @@ class HostTool(Inline):
 
 
 @dataclass(slots=True)
-class Retrieve(Inline):
-    """Search for passages; answered with one list of hits a query."""
+class Retrieve(Request):
+    """Search for passages; answered with `list[list[Hit]]`, one list a query.
+
+    A driver that plays many episodes asks the retriever once for all that wait; a failure is fed as `EnvError`.
+    """
 
     retriever: Retriever
     queries: Sequence[str]
     k: int
-
-    def perform(self) -> list[list[Hit]]:
-        """The hits."""
-        return self.retriever.search(self.queries, self.k)
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.episode import Episode, Pending, Turn
-from tir_gym.core.interfaces import Done, Executor, HostCall, RunStatus, Session
-from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, RunCode
+from tir_gym.core.interfaces import Done, Executor, Hit, HostCall, RunStatus, Session
+from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, Retrieve, RunCode
 from tir_gym.core.schema import ActionData, EpisodeState, RecordedRun, task_ref
 from tir_gym.core.task import Task
 from tir_gym.core.tool import EnvError
@@ -72,6 +72,8 @@ class Slot:
         self._closed = False
         self._sessions: dict[str, Session] = {}
         self._runs: dict[str, _Run] = {}
+        self.searches: list[Retrieve] = []
+        """Requests that wait for `wait` to answer them, together with those of other slots."""
         self._history = _History()
         self._replaying: dict[int, RecordedRun] = {}
         self._turn: Turn | None = None
@@ -162,6 +164,10 @@ class Slot:
                 elif isinstance(event, Done):
                     del self._runs[actor]
                     self._finish_run(actor, run, event)
+
+    def found(self, request: Retrieve, result: Any) -> None:
+        """Take in the hits of a search, or the exception it ended with."""
+        self._drive(self._playing().feed(request.id, result))
 
     def result(self) -> StepResult:
         """The finished turn; its reward is the increment of the combined value, nan for an invalid end."""
@@ -284,6 +290,8 @@ class Slot:
                     self._sessions[actor] = self._lease().open(request.limits, request.seed, request.tools)
                 case RunCode():
                     return self._start_run(episode, request)
+                case Retrieve():
+                    self.searches.append(request)
                 case AnswerCall(actor=actor):
                     self._sessions[actor].answer(request.call_id, request.value, request.error)
                 case CloseSession(actor=actor):
@@ -344,6 +352,7 @@ class Slot:
             session.close()
         self._sessions.clear()
         self._runs.clear()
+        self.searches.clear()
 
     def close(self) -> None:
         """End every session and give the executor back; idempotent."""
@@ -361,7 +370,10 @@ class Slot:
 
 
 def wait(slots: list[Slot]) -> None:
-    """Block until at least one busy slot has something to `poll`, then poll every one that has."""
+    """Let at least one busy slot go on: do the searches that wait, else block until a session has something to `poll`."""
+    if any(slot.searches for slot in slots):
+        _search(slots)
+        return
     poller = select.poll()
     owners: dict[int, Slot] = {}
     wakeups = [slot.wakeup() for slot in slots]
@@ -377,3 +389,25 @@ def wait(slots: list[Slot]) -> None:
     for slot, wakeup in zip(slots, wakeups, strict=True):
         if slot.busy and wakeup <= now:
             slot.poll()
+
+
+def _search(slots: list[Slot]) -> None:
+    """Answer every search that waits: one call for all that ask the same retriever for as many hits."""
+    batches: dict[tuple[int, int], list[tuple[Slot, Retrieve]]] = {}
+    for slot in slots:
+        for request in slot.searches:
+            batches.setdefault((id(request.retriever), request.k), []).append((slot, request))
+        slot.searches = []
+    for batch in batches.values():
+        retriever, k = batch[0][1].retriever, batch[0][1].k
+        queries = list(dict.fromkeys(query for _, request in batch for query in request.queries))
+        failure: Exception | None = None
+        hits: dict[str, list[Hit]] = {}
+        try:
+            hits = dict(zip(queries, retriever.search(queries, k), strict=True))
+        except Exception as error:
+            failure = error if isinstance(error, EnvError) else EnvError(f"{type(error).__name__}: {error}")
+        for slot, request in batch:
+            if not slot.busy:
+                continue  # the answer to an earlier search ended its episode
+            slot.found(request, failure or [list(hits[query]) for query in request.queries])

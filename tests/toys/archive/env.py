@@ -3,10 +3,11 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, ClassVar
 
 from tir_gym.core.domain import Domain
-from tir_gym.core.interfaces import Hit, Retriever
+from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.core.requests import Retrieve
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, Task, TaskSet
 from tir_gym.core.tool import Output, Toolkit, ToolRun, tool
@@ -22,6 +23,13 @@ class CardIndex(Retriever):
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [self._best(query, k) for query in queries]
+
+    def get(self, doc_id: str) -> Passage:
+        return Passage(doc_id, doc_id, self._cards[doc_id])
+
+    @property
+    def content_hash(self) -> str:
+        return sha256(repr(self._cards).encode()).hexdigest()
 
     def _best(self, query: str, k: int) -> list[Hit]:
         words = set(query.lower().split())
