@@ -370,7 +370,7 @@ class Slot:
 
 
 def wait(slots: list[Slot]) -> None:
-    """Let at least one busy slot go on: do the searches that wait, else block until a session has something to `poll`."""
+    """Let at least one busy slot go on: do the searches that wait, or block until sessions have something to say."""
     if any(slot.searches for slot in slots):
         _search(slots)
         return

@@ -30,13 +30,18 @@ MAX_TOKEN = 255
 _ASCII = re.compile(r"_*+[a-z0-9](?:[a-z0-9_]++|(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[.,;'](?=[0-9]))*+")
 _POSSESSIVE = ("'s", "’s", "＇s")
 
-_HAN = "⺀-⿕〇〡-〩㐀-䶿一-鿿豈-﫿\U00020000-\U0003ffff"
-_HIRAGANA = "ぁ-ゖゝ-ゟ\U0001b001-\U0001b11f"
-_KATAKANA = "〱-〵゛゜゠-ヺー-ヿㇰ-ㇿ㋐-㋾㌀-㍗ｦ-ﾟ"
-_DICTIONARY = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17dd"
-_EMOJI = "\U0001f1e6-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001faff"
-_MID_LETTER = ":.··՟״‘’․‧︓﹒﹕＇．：'"
-_MID_NUMBER = ".,;‘’․;։،؍٬߸⁄︐︔﹐﹔﹒＇，．；'"
+_HAN = (
+    r"\u2e80-\u2fd5\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_HIRAGANA = r"\u3041-\u3096\u309d-\u309f\U0001b001-\U0001b11f"
+_KATAKANA = r"\u3031-\u3035\u309b\u309c\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u32d0-\u32fe\u3300-\u3357\uff66-\uff9f"
+_DICTIONARY = r"\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17dd"
+_EMOJI = r"\xa9\xae\u2122\U0001f1e6-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001faff"
+_JOINING = r"_\u202f\u203f\u2040\u2054\ufe33\ufe34\ufe4d-\ufe4f\uff3f"
+_MID_BOTH = r".'\u2018\u2019\u2024\ufe52\uff07\uff0e"
+_MID_LETTER = r":\xb7\u0387\u055f\u05f4\u2027\ufe13\ufe55\uff1a" + _MID_BOTH
+_MID_NUMBER = r",;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14\ufe50\ufe54\uff0c\uff1b" + _MID_BOTH
+"""Classes of Unicode's WordBreakProperty and of scripts, as the insides of character classes."""
 
 
 @cache
@@ -53,9 +58,8 @@ def _unicode() -> re.Pattern[str]:
     alone = _HAN + _HIRAGANA + _KATAKANA + _DICTIONARY
     letter = rf"[^\W\d_{number}{alone}]"
     word = (
-        rf"(?:_[{mark}]*+)*+(?:{letter}|\d)(?:(?:{letter}|[\d_{mark}])++"
-        rf"|(?<![\d_\W])[{_MID_LETTER}](?={letter})|(?<=[{mark}])[{_MID_LETTER}](?={letter})"
-        rf"|(?<=\d)[{_MID_NUMBER}](?=\d))*+"
+        rf"(?:[{_JOINING}][{mark}]*+)*+(?:{letter}|\d)(?:(?:{letter}|[\d{_JOINING}{mark}])++"
+        rf"|(?:(?<={letter})|(?<=[{mark}]))[{_MID_LETTER}](?={letter})|(?<=\d)[{_MID_NUMBER}](?=\d))*+"
     )
     return re.compile(
         rf"{word}|[{_HAN}{_HIRAGANA}{_EMOJI}][{mark}]*+|[{_KATAKANA}][{_KATAKANA}{mark}]*+"

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.retrieval import analysis
-from tir_gym.retrieval.corpus import Arrays, Corpus, best
-from tir_gym.retrieval.postings import key_of, merge, segment
+from tir_gym.retrieval.corpus import PASSAGES, Arrays, Corpus, best, load
+from tir_gym.retrieval.manifest import read_manifest
+from tir_gym.retrieval.postings import NAMES, key_of, merge, segment
 
 K1, B = 0.9, 0.4
 """Anserini's defaults."""
@@ -42,16 +44,28 @@ class _List:
 
 
 class Bm25(Retriever):
-    """BM25 over one index, in memory or on disk."""
+    """BM25 over one index: `Bm25.of` passages in memory, or `Bm25.open` a folder made by `build`.
 
-    def __init__(self, arrays: Arrays, content_hash: str) -> None:
-        plain: dict[str, NDArray[Any]] = {name: array.view(np.ndarray) for name, array in arrays.items()}
-        self.corpus = Corpus(arrays)
-        self._arrays = plain
-        self._keys, self._starts, self._peaks = plain["keys"], plain["starts"], plain["peaks"]
-        self._docs, self._impacts, self._rank = plain["docs"], plain["impacts"], plain["rank"]
+    Pickled, one in memory takes its arrays along; one on disk is its path.
+    """
+
+    def __init__(self, source: Arrays | Path, content_hash: str) -> None:
+        self._source = source
         self._content_hash = content_hash
+        self._index: _Index | None = None
         self._local = threading.local()
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Bm25":
+        """The index in a folder; its files are mapped at the first search.
+
+        Raises `FileNotFoundError` where there is none, `ValueError` where it was made by another version.
+        """
+        path = Path(path).absolute()
+        manifest = read_manifest(path)
+        if manifest["kind"] != "bm25" or manifest["analysis"] != analysis.NAME:
+            raise ValueError(f"{path} was made with analysis {manifest.get('analysis')!r}; build it again")
+        return cls(path, manifest["content_hash"])
 
     @classmethod
     def of(cls, passages: Iterable[Passage], k1: float = K1, b: float = B) -> "Bm25":
@@ -70,31 +84,63 @@ class Bm25(Retriever):
         """Of analysis, parameters and passages."""
         return self._content_hash
 
+    @property
+    def corpus(self) -> Corpus:
+        """The passages."""
+        return self._opened().corpus
+
     def get(self, doc_id: str) -> Passage:
         """The passage with this id. Raises `KeyError`."""
         return self.corpus.get(doc_id)
+
+    def close(self) -> None:
+        """Unmap the files; the next search maps them again."""
+        self._index = None
+        self._local = threading.local()
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """At most `k` passages that share a term with each query; scores are rounded to 4 places."""
         if k < 1:
             raise ValueError(f"k={k} must be at least 1")
-        return [[self.corpus.hit(row, score) for row, score in self._best(query, k)] for query in queries]
+        index = self._opened()
+        return [[index.corpus.hit(row, score) for row, score in self._best(index, query, k)] for query in queries]
 
-    def _best(self, query: str, k: int) -> list[tuple[int, float]]:
+    def _opened(self) -> "_Index":
+        index = self._index
+        if index is None:  # two threads may both do this; either's is good
+            source = self._source
+            arrays = load(source, (*PASSAGES, *NAMES)) if isinstance(source, Path) else source
+            self._index = index = _Index(arrays)
+        return index
+
+    def _best(self, index: "_Index", query: str, k: int) -> list[tuple[int, float]]:
         """Rows and rounded scores, best first."""
-        lists = self._lists(query)
+        lists = index.lists(query)
         if not lists:
             return []
         scores = getattr(self._local, "scores", None)
         self._local.scores = None  # if this is interrupted, what it leaves behind is not used again
         if scores is None:
-            scores = np.zeros(len(self.corpus), np.float32)
+            scores = np.zeros(len(index.rank), np.float32)
         rows, found = _rank(lists, k, scores)
         self._local.scores = scores
         rounded = np.round(found.astype(np.float64), 4)
-        return [(int(rows[i]), float(rounded[i])) for i in best(rounded, self._rank, rows, k)]
+        return [(int(rows[i]), float(rounded[i])) for i in best(rounded, index.rank, rows, k)]
 
-    def _lists(self, query: str) -> list[_List]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Bm25, (self._source, self._content_hash)
+
+
+class _Index:
+    """The arrays, ready to be read."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.corpus = Corpus(arrays)
+        plain = {name: arrays[name].view(np.ndarray) for name in NAMES}  # a memmap is slow to slice
+        self._keys, self._starts, self._peaks = plain["keys"], plain["starts"], plain["peaks"]
+        self._docs, self._impacts, self.rank = plain["docs"], plain["impacts"], plain["rank"]
+
+    def lists(self, query: str) -> list[_List]:
         """The postings of the query's terms, the most telling first."""
         found = []
         for term, times in Counter(analysis.terms(query)).items():
@@ -105,9 +151,6 @@ class Bm25(Retriever):
                 peak = float(self._peaks[place]) * times
                 found.append(_List(peak, key, np.float32(times), self._docs[span], self._impacts[span]))
         return sorted(found, key=lambda one: (-one.peak, one.key))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Bm25, (self._arrays, self._content_hash)
 
 
 def hash_of(corpus_hash: str, k1: float, b: float) -> str:

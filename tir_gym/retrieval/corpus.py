@@ -15,6 +15,10 @@ Arrays = dict[str, NDArray[Any]]
 """Arrays by the name of their file, without `.npy`."""
 
 
+PASSAGES = ("text", "bounds", "order")
+"""Of the arrays that a `Corpus` is made of."""
+
+
 class Corpus:
     """Passages in the order in which they were given (rows 0 to n - 1), found by row or by id.
 
