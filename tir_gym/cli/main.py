@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tir_gym.cli import audit, environments, play, rollout, trajectories
+from tir_gym.cli import audit, environments, index, play, rollout, trajectories
 from tir_gym.version import __version__
 
 app = typer.Typer(
@@ -39,6 +39,18 @@ def _paragraphs(text: str) -> str:
 for _panel, _commands in _PANELS.items():
     for _name, _command in _commands.items():
         app.command(_name, help=_paragraphs(_command.__doc__ or ""), rich_help_panel=_panel)(_command)
+
+
+_INDEX: dict[str, Callable[..., None]] = {
+    "build": index.build,
+    "info": index.info,
+    "search": index.search,
+    "eval": index.eval_command,
+}
+_index = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Make, look at, search and measure indexes.")
+for _name, _command in _INDEX.items():
+    _index.command(_name, help=_paragraphs(_command.__doc__ or ""))(_command)
+app.add_typer(_index, name="index", rich_help_panel="Search")
 
 
 def _print_version(wanted: bool) -> None:

@@ -317,6 +317,10 @@ class CallDesk:
         """Record a call and pass its result on: to the turn, or to the code that made it."""
         error, output = self._interpret(running, result)
         tool = running.tool
+        latency_s = (tool.latency_s if tool else 0.0) + output.latency_s
+        self._group_end = max(self._group_end, running.issued_at + latency_s)
+        if running.host_call >= 0:
+            self.clock += output.latency_s
         self._records[running.index] = CallRecord(
             index=running.index,
             turn=self.tally.turns,
@@ -329,7 +333,7 @@ class CallDesk:
             error=error,
             parent=running.parent,
             issued_at=running.issued_at,
-            latency_s=tool.latency_s if tool else 0.0,
+            latency_s=latency_s,
             price=tool.price if tool else 0.0,
             facts=output.facts,
             label=running.label,

@@ -52,13 +52,15 @@ class EnvError(Exception):
 class Output:
     """What a tool returns when plain text or JSON is not enough: content parts, a value for code, facts for verifiers.
 
-    `error` marks a result that is a failure of the policy's own doing (its code raised, say).
+    `error` marks a result that is a failure of the policy's own doing (its code raised, say). `latency_s` is virtual
+    time that this call took beyond what its tool declares.
     """
 
     content: tuple[Content, ...]
     value: Any = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     error: CallErrorType = CallErrorType.NONE
+    latency_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,10 @@ STOP_WORDS = frozenset(
 MAX_TOKEN = 255
 """Longer tokens are cut into pieces of this many characters."""
 
-_ASCII = re.compile(r"_*+[a-z0-9](?:[a-z0-9_]++|(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[.,;'](?=[0-9]))*+")
+_ASCII = re.compile(r"(?<!_)_*+[a-z0-9](?:[a-z0-9_]++|(?<=[a-z])[:.'](?=[a-z])|(?<=[0-9])[.,;'](?=[0-9]))*+")
 _POSSESSIVE = ("'s", "’s", "＇s")
 
-_HAN = (
-    r"\u2e80-\u2fd5\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
+_HAN = r"\u2e80-\u2fd5\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _HIRAGANA = r"\u3041-\u3096\u309d-\u309f\U0001b001-\U0001b11f"
 _KATAKANA = r"\u3031-\u3035\u309b\u309c\u30a0-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u32d0-\u32fe\u3300-\u3357\uff66-\uff9f"
 _DICTIONARY = r"\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u109f\u1780-\u17dd"
@@ -58,7 +56,7 @@ def _unicode() -> re.Pattern[str]:
     alone = _HAN + _HIRAGANA + _KATAKANA + _DICTIONARY
     letter = rf"[^\W\d_{number}{alone}]"
     word = (
-        rf"(?:[{_JOINING}][{mark}]*+)*+(?:{letter}|\d)(?:(?:{letter}|[\d{_JOINING}{mark}])++"
+        rf"(?:(?<![{_JOINING}{mark}])(?:[{_JOINING}][{mark}]*+)++)?+(?:{letter}|\d)(?:(?:{letter}|[\d{_JOINING}{mark}])++"
         rf"|(?:(?<={letter})|(?<=[{mark}]))[{_MID_LETTER}](?={letter})|(?<=\d)[{_MID_NUMBER}](?=\d))*+"
     )
     return re.compile(
