@@ -37,6 +37,11 @@ class Corpus:
         text, bounds = packed(passages)
         return cls({"text": text, "bounds": bounds, "order": ordered(text, bounds)})
 
+    @property
+    def arrays(self) -> Arrays:
+        """What it is made of."""
+        return {"text": self._text, "bounds": self._bounds, "order": self._order}
+
     def __len__(self) -> int:
         return len(self._order)
 
