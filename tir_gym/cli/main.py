@@ -51,6 +51,11 @@ _index = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Make, 
 for _name, _command in _INDEX.items():
     _index.command(_name, help=_paragraphs(_command.__doc__ or ""))(_command)
 app.add_typer(_index, name="index", rich_help_panel="Search")
+_lucene = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Real Lucene as a retriever.")
+_lucene.callback()(lambda: None)
+_lucene.command("setup", help=_paragraphs(index.lucene_setup.__doc__ or ""))(index.lucene_setup)
+app.add_typer(_lucene, name="lucene", rich_help_panel="Search")
+app.command("serve", help=_paragraphs(index.serve.__doc__ or ""), rich_help_panel="Search")(index.serve)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.text import Text
 
 from tir_gym.core.interfaces import ExecutorUnavailable
+from tir_gym.core.tool import EnvError
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.drivers.render import visible
 from tir_gym.drivers.slot import ReplayMismatch
 from tir_gym.envs import list_envs
+from tir_gym.retrieval.lucene import LuceneUnavailable
 from tir_gym.rollout.policies import PolicyUnavailable
 
 console = Console()
@@ -93,7 +95,7 @@ def user_errors() -> Iterator[None]:
         raise
     except ExecutorUnavailable as error:
         fail(f"code cannot run jailed on this machine: {error}\n`tir-gym doctor` says more.")
-    except (PolicyUnavailable, ReplayMismatch, ModuleNotFoundError) as error:
+    except (EnvError, LuceneUnavailable, PolicyUnavailable, ReplayMismatch, ModuleNotFoundError) as error:
         fail(str(error))
     except KeyError as error:
         fail(str(error.args[0]) if error.args else "not found")

@@ -169,6 +169,16 @@ class MiniLm(Encoder):
         return MiniLm, (self._folder,)
 
 
+def encoder_named(name: str) -> Encoder:
+    """The encoder whose `name` this is. Raises `ValueError` for vectors that were computed elsewhere."""
+    kind, _, rest = name.partition(":")
+    if kind == "all-MiniLM-L6-v2":
+        return MiniLm()
+    if kind == "sentence-transformers":
+        return SentenceTransformer(*rest.rsplit(":", 1))
+    raise ValueError(f"the encoder {name!r} cannot be made from its name: open the index with `Dense(path, encoder)`")
+
+
 def unit(vectors: Vectors) -> Vectors:
     """Rows of unit length; zero stays zero."""
     found: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-12))
