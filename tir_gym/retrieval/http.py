@@ -160,6 +160,8 @@ def _exchange(
         connection.request("POST", path, body, {"Content-Type": content_type, "Accept": content_type})
         response = connection.getresponse()
         answer = response.read(_MAX_ANSWER + 1)
+        if response.length:  # it ended early, which `read` of a length does not say
+            raise http.client.IncompleteRead(answer, response.length)
         if len(answer) > _MAX_ANSWER:
             raise http.client.HTTPException(f"the answer is longer than {_MAX_ANSWER} bytes")
         return response.status, answer

@@ -32,8 +32,8 @@ class LuceneUnavailable(RuntimeError):  # noqa: N818
 class Lucene(Retriever):
     """BM25 over an index of Lucene's, made by `build_lucene` or Anserini (with `-storeRaw`).
 
-    The process starts at the first search, and belongs to the process that started it. A search it does not answer within `timeout_s` kills it and raises `EnvError`: the episode is invalid, the
-    next search starts afresh.
+    The process starts at the first search and belongs to the process that started it. A search without an answer within
+    `timeout_s` kills it and raises `EnvError`: the episode is invalid, the next search starts afresh.
     """
 
     def __init__(
