@@ -91,6 +91,7 @@ class Lucene(Retriever):
 
     def _ask(self, question: dict[str, Any]) -> Any:
         if self._worker is not None and not self._worker.mine:  # forked: that one and its lock are the parent's
+            self._worker.end()
             self._worker, self._lock = None, threading.Lock()
         with self._lock:
             try:
@@ -126,10 +127,10 @@ def build_lucene(passages: Iterable[Passage], path: Path | str, *, timeout_s: fl
         worker = _Worker(1024)
         try:
             worker.ask({"build": str(source), "to": str(made)}, timeout_s)
+            if not any(made.glob("segments*")):
+                raise EnvError("Lucene made no index: " + worker.said())
         finally:
             worker.end()
-        if not any(made.glob("segments*")):
-            raise EnvError("Lucene made no index: " + worker.said())
         made.rename(path)
     return Lucene(path)
 
@@ -216,6 +217,7 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             self._process.wait()
+        self._log.close()
 
     def _write(self, into: BinaryIO | Any, data: bytes, until: float) -> None:
         os.set_blocking(into.fileno(), False)
