@@ -144,4 +144,4 @@ def test_mini_lm_gives_the_likeness_that_its_authors_print():
     vectors = encoder.encode(["That is a happy person", "That is a happy dog", "Today is a sunny day"])
     assert vectors[0] @ vectors[1:].T == pytest.approx([0.695, 0.257], abs=1e-3)  # the model's page
     assert encoder.tokens("Naïve unaffable!") == [101, 15743, 14477, 20961, 3468, 999, 102]
-    assert encoder.encode(["", "a " * 500]).shape == (2, 384)
+    assert len(encoder.tokens("a " * 500)) == 256

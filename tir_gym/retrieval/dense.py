@@ -4,11 +4,12 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.retrieval.corpus import PASSAGES, Corpus, best, load
@@ -18,7 +19,9 @@ from tir_gym.retrieval.manifest import FORMAT, file_hash, read_manifest
 Kind = Literal["flat", "ivf", "hnsw"]
 
 _DIGITS = 5
-"""Scores are rounded to this many places: faiss differs in the seventh between batch sizes."""
+"""Scores are rounded to this many places."""
+
+_BATCH = 256
 
 
 class Dense(Retriever):
@@ -52,17 +55,15 @@ class Dense(Retriever):
     def nearest(self, vectors: Vectors, k: int) -> list[list[Hit]]:
         """The `k` nearest passages of each vector.
 
-        Each is searched on its own, and some more than `k` are looked at, so that rounding and ties are settled alike.
+        faiss proposes some more than `k`, which are scored again one by one: its own scores depend on the batch.
         """
         opened = self._open()
-        depth = min(len(opened.corpus), k + 16)
+        vectors = np.ascontiguousarray(vectors, np.float32)
         found = []
-        for vector in np.ascontiguousarray(vectors, np.float32):
-            scores, rows = opened.search(vector[None], depth)
-            known = rows[0] >= 0
-            rounded, kept = np.round(scores[0][known].astype(np.float64), _DIGITS), rows[0][known]
-            order = best(rounded, opened.rank, kept, k)
-            found.append([opened.corpus.hit(int(kept[i]), float(rounded[i])) for i in order])
+        for vector, rows in zip(vectors, opened.propose(vectors, min(len(opened.rank), k + 16)), strict=True):
+            scores = np.round((opened.vectors[rows] * vector.astype(np.float64)).sum(1), _DIGITS)
+            order = best(scores, opened.rank, rows, k)
+            found.append([opened.corpus.hit(int(rows[i]), float(scores[i])) for i in order])
         return found
 
     def get(self, doc_id: str) -> Passage:
@@ -90,15 +91,20 @@ class _Opened:
         faiss = _faiss()
         self.corpus = Corpus(load(path, PASSAGES))
         self.rank = self.corpus.rank
+        self.vectors = np.load(path / "vectors.npy", mmap_mode="r").view(np.ndarray)
         self._index = faiss.read_index(str(path / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        self._exact = isinstance(self._index, faiss.IndexFlat)
         if hasattr(self._index, "nprobe"):
             self._index.nprobe = reach
         elif hasattr(self._index, "hnsw"):
             self._index.hnsw.efSearch = reach
 
-    def search(self, vectors: Vectors, k: int) -> tuple[Any, Any]:
-        found: tuple[Any, Any] = self._index.search(vectors, k)
-        return found
+    def propose(self, vectors: Vectors, k: int) -> Iterator[NDArray[np.int64]]:
+        """Rows near each vector. Only an exact index takes a batch: which lists another looks into depends on it."""
+        size = _BATCH if self._exact else 1
+        for start in range(0, len(vectors), size):
+            for rows in self._index.search(vectors[start : start + size], k)[1]:
+                yield rows[rows >= 0]
 
 
 def build_dense(
@@ -121,7 +127,7 @@ def build_dense(
         raise FileExistsError(f"{path} exists; remove it, or choose another folder")
     corpus = Corpus.of(passages)
     if vectors is None:
-        vectors = encoder.encode([f"{passage.title} {passage.text}".strip() for passage in corpus])
+        vectors = encoder.encode_passages([f"{passage.title} {passage.text}".strip() for passage in corpus])
     if vectors.ndim != 2 or len(vectors) != len(corpus) or not len(corpus):
         raise ValueError(f"{len(corpus)} passages need as many vectors, in rows, not {vectors.shape}")
     vectors = np.ascontiguousarray(unit(vectors.astype(np.float32)))
@@ -130,6 +136,7 @@ def build_dense(
     work.mkdir(parents=True)
     for name, array in corpus.arrays.items():
         np.save(work / f"{name}.npy", array)
+    np.save(work / "vectors.npy", vectors)
     faiss = _faiss()
     faiss.write_index(_made(faiss, vectors, kind), str(work / "vectors.faiss"))
     content = f"dense\0{kind}\0{reach}\0{encoder.name}\0{corpus.content_hash}\0".encode() + vectors.tobytes()

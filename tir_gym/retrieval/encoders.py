@@ -29,7 +29,11 @@ class Encoder(ABC):
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """One row a text. A text's row does not depend on the others by more than rounding."""
+        """One row a text, which does not depend on the other texts."""
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """The same for what is searched, where the last digits may depend on the batch."""
+        return self.encode(texts)
 
 
 class Precomputed(Encoder):
@@ -56,7 +60,7 @@ class Precomputed(Encoder):
 class SentenceTransformer(Encoder):
     """A model of the sentence-transformers library: any Hugging Face name, or a folder.
 
-    `prompt` precedes queries where a model wants it (E5: "query: "); give passages theirs when their vectors are made.
+    `prompt` precedes queries where a model wants it (E5: "query: ").
     Needs `pip install sentence-transformers`; the model is loaded at the first text.
     """
 
@@ -75,8 +79,15 @@ class SentenceTransformer(Encoder):
         return Model(self._model, device="cpu")
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        """Rows as the model gives them, normalised."""
-        found = self._loaded.encode([self._prompt + text for text in texts], show_progress_bar=False)
+        """Rows as the model gives them, normalised; one text at a time, so that padding has no effect."""
+        return self._encoded([self._prompt + text for text in texts], 1)
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """In batches of 32, without the prompt."""
+        return self._encoded(list(texts), 32)
+
+    def _encoded(self, texts: list[str], batch: int) -> Vectors:
+        found = self._loaded.encode(texts, batch_size=batch, show_progress_bar=False)
         return unit(np.asarray(found, np.float32))
 
     def __reduce__(self) -> tuple[Any, ...]:
