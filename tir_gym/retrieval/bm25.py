@@ -28,6 +28,10 @@ _SLACK = np.float32(5e-4)
 """More than rounding of scores and of sums can move a score."""
 
 
+_LEAST = np.float32(1e-20)
+"""Less than a posting adds to a score."""
+
+
 @dataclass(frozen=True, slots=True)
 class _List:
     """A query term's postings; `peak` is the most that it adds to a score."""
@@ -172,10 +176,12 @@ def _rank(lists: list[_List], k: int, scores: NDArray[np.float32]) -> tuple[NDAr
         at += 1
         if len(one.docs) >= k and left[at] < left[0] - left[at]:
             floor = max(floor, _kth(scores[one.docs], k))
-    rows = np.unique(np.concatenate([docs[scores[docs] >= floor - left[at] - _SLACK] for docs in seen]))
-    found = scores[rows]
-    for docs in seen:
-        scores[docs] = 0
+    rows, found = _gather(seen, scores, max(floor - left[at] - _SLACK, _LEAST))
+    if at < len(lists) and len(rows) > k:
+        floor = max(floor, _kth(found, k))
+        keep = np.flatnonzero(found >= floor - left[at] - _SLACK)
+        keep = keep[np.argsort(rows[keep], kind="stable")]  # of a few ascending runs; looked up faster in order
+        rows, found = rows[keep], found[keep]
     for place in range(at, len(lists)):
         one = lists[place]
         where = np.minimum(np.searchsorted(one.docs, rows), len(one.docs) - 1)
@@ -186,6 +192,20 @@ def _rank(lists: list[_List], k: int, scores: NDArray[np.float32]) -> tuple[NDAr
             keep = found >= floor - left[place + 1] - _SLACK
             rows, found = rows[keep], found[keep]
     return rows, found
+
+
+def _gather(
+    seen: list[NDArray[np.int32]], scores: NDArray[np.float32], least: np.float32
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Each row with a score of at least `least`, once; leaves zeros behind, by which a row is known to be taken."""
+    rows, found = [], []
+    for docs in seen:
+        reached = scores[docs]
+        keep = reached >= least
+        rows.append(docs[keep])
+        found.append(reached[keep])
+        scores[docs] = 0
+    return np.concatenate(rows), np.concatenate(found)
 
 
 def _kth(scores: NDArray[np.float32], k: int) -> np.float32:
