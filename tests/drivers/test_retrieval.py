@@ -1,13 +1,14 @@
 """Searches of one step go to the retriever together; each episode sees what it would have seen alone."""
 
 import math
+from functools import partial
 
 import pytest
 
 import tir_gym
 from tests.play import as_bytes, make
 from tests.toys.archive.env import CardIndex
-from tir_gym.core.tool import EnvError
+from tir_gym.core.tool import EnvError, Output
 
 NUM = 5
 SEARCH = '<call name="search"><arg name="query">{}</arg></call>'
@@ -75,3 +76,15 @@ def test_a_failing_retriever_makes_the_episodes_that_asked_invalid(asked, monkey
     final = infos["final_info"]
     assert (final["outcome"][0], bool(final["valid"][0])) == ("env_error", False)
     assert "the index is gone" in final["failure"][0]
+
+
+def test_a_search_may_take_virtual_time(asked, monkeypatch):
+    monkeypatch.setattr("tests.toys.archive.env.Output", partial(Output, latency_s=0.5))
+    env = make("toy/Archive-v0")
+    env.reset(seed=0)
+    env.step(SEARCH.format("town-1") + SEARCH.format("town-2"))
+    assert env.episode.clock == pytest.approx(0.7)  # side by side
+    env.step(SEARCH.format("town-3"))
+    assert env.episode.clock == pytest.approx(1.4)
+    assert [record.latency_s for record in env.episode.calls] == pytest.approx([0.7] * 3)
+    env.close()

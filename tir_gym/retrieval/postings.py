@@ -78,7 +78,7 @@ def segment(passages: Sequence[Passage]) -> Arrays:
 def merge(parts: Sequence[Arrays], k1: float, b: float, new: New) -> None:
     """One index of all segments, passages and postings, in arrays from `new`.
 
-    Raises `ValueError` where two passages have the same id, or two terms the same key.
+    Raises `ValueError` where two passages have the same id.
     """
     _merge_passages(parts, new)
     keys = np.unique(np.concatenate([part["keys"] for part in parts]))
