@@ -1,0 +1,155 @@
+"""From a form to a plan: searches and the sentences to look for, for the oracle; it holds no answer, only wordings.
+
+A plan is JSON data: `{"steps": [...], "parts": [...], "lead": ""}`. Each step fills a slot from other slots:
+
+- `read`: search for `query`, in the passage called `title` find `pattern`; both have slots as `{0}`, `{1}`;
+  `each` is a slot that holds several, for each of which that is done; `split` makes several of what is found; with
+  `year` the pattern has three groups, from, to and who.
+- `who`: search for `query`, find the passage that holds all `texts`; what it is about is found.
+- `best`, `later`, `count`, `minus`, `before`: work on slots.
+"""
+
+import re
+from string import Formatter
+from typing import Any
+
+from tir_gym.envs.search_qa.proof import (
+    Before,
+    Best,
+    Both,
+    Cell,
+    Count,
+    Form,
+    Get,
+    Known,
+    Later,
+    Latest,
+    Minus,
+    Named,
+    Term,
+    Truth,
+    Works,
+    answer,
+)
+from tir_gym.envs.search_qa.world.prose import Prose, pattern
+from tir_gym.envs.search_qa.world.wording import REGISTER, WORKS_LINES
+
+Step = dict[str, Any]
+
+
+def compile_plan(parts: tuple[Form, ...], lead: str, prose: Prose) -> dict[str, Any]:
+    """The plan that answers a question with these parts."""
+    compiler = _Compiler(prose)
+    slots = [compiler.slot(form) for form in parts]
+    return {"constants": compiler.constants, "steps": compiler.steps, "parts": slots, "lead": lead}
+
+
+class _Compiler:
+    """Collects the steps; equal forms share a slot."""
+
+    def __init__(self, prose: Prose) -> None:
+        self.prose = prose
+        self.truth = Truth(prose)
+        self.steps: list[Step] = []
+        self.constants: dict[str, str] = {}
+        self._slots: dict[Form, str] = {}
+
+    def slot(self, form: Form) -> str:
+        """The slot that holds the value of a form."""
+        if form not in self._slots:
+            self._slots[form] = self._made(form)
+        return self._slots[form]
+
+    def _made(self, form: Form) -> str:
+        match form:
+            case Named(entity):
+                return self._constant(self.prose.graph.name(entity))
+            case Known(alias):
+                return self._step(do="who", query=alias, texts=[alias], needs=[])
+            case Both(first, one, _, other, entity):
+                texts = [self.prose.graph.name(one), self.prose.graph.name(other)]
+                return self._step(do="who", query=f"{' '.join(texts)} {self._words(entity, first)}", texts=texts, needs=[])
+            case Get(of, relation):
+                return self._read(of, relation)
+            case Term(of, relation, year):
+                when = self._constant(str(year)) if isinstance(year, int) else self.slot(year)
+                return self._read(of, relation, when=when)
+            case Cell(of, relation, year):
+                return self._read(of, relation, found=rf"{year}: (-?[\d,]+)")
+            case Latest(of):
+                return self._latest(of)
+            case Works(of):
+                return self._read(of, "works", split="; ")
+            case Later(among, relation, limit):
+                return self._step(do="later", of=self._numbers(among, relation), limit=limit)
+            case Best(among, relation, last):
+                return self._step(do="best", of=self._numbers(among, relation), last=last)
+            case Count(among):
+                return self._step(do="count", of=self.slot(among))
+            case Minus(one, other):
+                return self._step(do="minus", of=self.slot(one), other=self.slot(other))
+            case Before(one, other):
+                return self._step(do="before", of=self.slot(one), other=self.slot(other))
+
+    def _constant(self, text: str) -> str:
+        name = f"c{len(self.constants)}"
+        self.constants[name] = text
+        return name
+
+    def _step(self, **step: Any) -> str:
+        name = f"s{len(self.steps)}"
+        self.steps.append({**step, "to": name})
+        return name
+
+    def _numbers(self, among: Any, relation: str) -> str:
+        """The slot of a mapping from entities to their numbers."""
+        if isinstance(among, Later):
+            return self.slot(among)
+        if isinstance(among, Works):
+            work = self.prose.graph.works_of[self._entity(among.of)][0]
+            patterns = {
+                self._pattern(each, relation) for each in self.prose.graph.works_of[self._entity(among.of)]
+            }
+            step = self._page_of(work, relation) | {"pattern": "|".join(sorted(patterns))}
+            return self._step(do="read", needs=[self.slot(among)], each=True, **step)
+        pairs = [(self.slot(one), self.slot(Get(one, relation))) for one in among]
+        return self._step(do="pairs", needs=[], pairs=[list(pair) for pair in pairs])
+
+    def _read(self, of: Form, relation: str, *, when: str = "", found: str = "", split: str = "") -> str:
+        entity = self._entity(of)
+        step = self._page_of(entity, relation) | {"pattern": found or self._pattern(entity, relation)}
+        if when:
+            step["year"] = when
+        if split:
+            step["split"] = split
+        return self._step(do="read", needs=[self.slot(of)], **step)
+
+    def _latest(self, of: Form) -> str:
+        year = self._read(of, "last register")
+        step = {"title": "Register of {1}: {0}", "query": "Register of {1}: {0} foundation", "pattern": pattern(REGISTER, "claim")}
+        return self._step(do="read", needs=[self.slot(of), year], **step)
+
+    def _entity(self, form: Form) -> int:
+        return int(answer(form, self.truth))
+
+    def _page_of(self, entity: int, relation: str) -> Step:
+        """The title of the passage that states it, with the entity's name left open, and what to search for."""
+        title = self.truth.page(entity, relation).title.replace(self.prose.graph.name(entity), "{0}")
+        return {"title": title, "query": f"{title} {self._words(entity, relation)}"}
+
+    def _words(self, entity: int, relation: str) -> str:
+        """Words of the sentence that states a relation."""
+        wording = self.truth.page(entity, relation).wording.get(relation, "recorded")
+        literal = " ".join(part for part, _, _, _ in Formatter().parse(wording))
+        return " ".join(word for word in re.findall(r"[a-z]{4,}", literal))
+
+    def _pattern(self, entity: int, relation: str) -> str:
+        """What the sentence looks like; "" where it says that it is not recorded."""
+        wording = self.truth.page(entity, relation).wording.get(relation)
+        if wording is None:
+            return ""
+        if wording in WORKS_LINES:
+            return pattern(wording, "works")
+        if "{who}" in wording:
+            return re.escape(wording).replace(r"\{start\}", r"(\d+)").replace(r"\{end\}", r"(\d+)").replace(r"\{who\}", "(.+?)")
+        return pattern(wording, "former office" if relation.startswith("office in") else relation)

@@ -1,0 +1,292 @@
+"""What a question asks, as a form over facts: it has an answer where the facts it needs are stated, and only there.
+
+`answer(form, source)` works it out. Over `Truth`, the whole encyclopaedia, it says which passages state what was
+needed; over `Stated`, a few passages, it tells whether they are enough. `support` puts the two together: it accepts a
+form only if its passages answer it and none of them can be left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tir_gym.envs.search_qa.world.graph import UNKNOWN
+from tir_gym.envs.search_qa.world.prose import Fact, Page, Prose
+from tir_gym.envs.search_qa.world.wording import SECTIONS
+
+Value = int | str
+"""An entity or a number, or the text of a name."""
+
+
+class Unanswerable(Exception):  # noqa: N818
+    """The facts at hand do not settle it."""
+
+
+# --- forms -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entity that the question calls by its name."""
+
+    entity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The entity that is also known by another name; which it is (`entity`), the passages must say."""
+
+    alias: str
+    entity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """What a relation holds for an entity."""
+
+    of: "Form"
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Who held an office in a year."""
+
+    of: "Form"
+    relation: str
+    year: "int | Form"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The number that a table has for a year."""
+
+    of: "Form"
+    relation: str
+    year: int
+
+
+@dataclass(frozen=True, slots=True)
+class Minus:
+    """The difference of two numbers."""
+
+    one: "Form"
+    other: "Form"
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The founding year of a company according to the most recent of the registers that differ on it."""
+
+    of: "Form"
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """All works of a person."""
+
+    of: "Form"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Those of several entities whose number is above a limit."""
+
+    among: "Works"
+    relation: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The one of several entities with the smallest number, or the largest (`last`)."""
+
+    among: "Works | Later | tuple[Form, ...]"
+    relation: str
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are."""
+
+    among: "Works | Later"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The one entity for which two relations hold these entities; which it is (`entity`), the passages must say."""
+
+    first: str
+    one: int
+    second: str
+    other: int
+    entity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """"yes" if the first number is the smaller one, else "no"."""
+
+    one: "Form"
+    other: "Form"
+
+
+Form = Named | Known | Get | Term | Cell | Minus | Latest | Works | Later | Best | Count | Both | Before
+"""What is asked for: an entity, a number, a text, or (`Works`, `Later`) several entities."""
+
+
+# --- sources of facts ------------------------------------------------------------------------------------------------
+class Source(Protocol):
+    """Where facts come from."""
+
+    def facts(self, subject: int, relation: str) -> list[Fact]:
+        """What is stated of an entity in a relation."""
+
+    def holding(self, relation: str, value: Value, hint: int) -> set[int]:
+        """The entities for which a relation holds a value; the whole truth is only asked about `hint`."""
+
+
+class Stated:
+    """The facts of a few passages."""
+
+    def __init__(self, pages: Iterable[Page]) -> None:
+        self._facts = [fact for page in pages for fact in page.facts]
+
+    def facts(self, subject: int, relation: str) -> list[Fact]:
+        """What they state."""
+        return [fact for fact in self._facts if fact.subject == subject and fact.relation == relation]
+
+    def holding(self, relation: str, value: Value, hint: int) -> set[int]:
+        """Every entity of which they state it."""
+        return {fact.subject for fact in self._facts if fact.relation == relation and fact.value == value}
+
+
+_PLACES = {
+    (kind, relation): number
+    for kind, sections in SECTIONS.items()
+    for number, (_, slots) in enumerate(sections)
+    for slot in slots
+    for relation in (
+        [slot[0][1:]]
+        if slot[0].startswith("@")
+        else [part.partition("}")[0] for part in slot[0].split("{")[1:]]
+    )
+}
+"""In which section of a kind's articles a relation stands."""
+
+
+class Truth:
+    """The whole encyclopaedia; remembers in `used` the passages that were needed."""
+
+    def __init__(self, prose: Prose) -> None:
+        self.prose = prose
+        self.used: dict[str, Page] = {}
+
+    def page(self, subject: int, relation: str) -> Page:
+        """The passage that states a relation of an entity. Raises `Unanswerable`."""
+        place = _PLACES.get((self.prose.graph.kind(subject), relation))
+        pages = [self.prose.section(subject, place)] if place is not None else self.prose.notices(subject)
+        for page in pages:
+            if page is not None and any(fact.relation == relation for fact in page.facts):
+                return page
+        raise Unanswerable(relation)
+
+    def facts(self, subject: int, relation: str) -> list[Fact]:
+        """What the passage states that says it."""
+        page = self.page(subject, relation)
+        self.used[page.id] = page
+        return [fact for fact in page.facts if fact.relation == relation]
+
+    def holding(self, relation: str, value: Value, hint: int) -> set[int]:
+        """The entity itself, where it holds."""
+        return {hint} if any(fact.value == value for fact in self.facts(hint, relation)) else set()
+
+
+# --- working it out --------------------------------------------------------------------------------------------------
+def answer(form: Form, source: Source) -> Value:
+    """The value of a form. Raises `Unanswerable` where the source does not settle it."""
+    match form:
+        case Named(entity):
+            return entity
+        case Known(alias, entity):
+            return _only(source.holding("alias", alias, entity))
+        case Get(of, relation):
+            return _only({fact.value for fact in source.facts(_entity(of, source), relation)})
+        case Term(of, relation, year):
+            at = year if isinstance(year, int) else answer(year, source)
+            held = source.facts(_entity(of, source), relation)
+            return _only({fact.value for fact in held if fact.span[0] < int(at) < fact.span[1]})
+        case Cell(of, relation, year):
+            return _only({fact.value for fact in source.facts(_entity(of, source), relation) if fact.at == year})
+        case Minus(one, other):
+            return int(answer(one, source)) - int(answer(other, source))
+        case Latest(of):
+            entity = _entity(of, source)
+            year = _only({fact.value for fact in source.facts(entity, "last register")})
+            return _only({fact.value for fact in source.facts(entity, f"founded in the Register of {year}")})
+        case Best(among, relation, last):
+            entities = [_entity(one, source) for one in among] if isinstance(among, tuple) else _several(among, source)
+            return _extreme(entities, relation, last, source)
+        case Count(among):
+            return len(_several(among, source))
+        case Both(first, one, second, other, entity):
+            return _only(source.holding(first, one, entity) & source.holding(second, other, entity))
+        case Before(one, other):
+            return "yes" if int(answer(one, source)) < int(answer(other, source)) else "no"
+    raise TypeError(f"{type(form).__name__} is several things")
+
+
+def _only(values: "set[Value] | set[int]") -> Value:
+    if len(values) != 1:
+        raise Unanswerable
+    return next(iter(values))
+
+
+def _entity(form: Form, source: Source) -> int:
+    value = answer(form, source)
+    if not isinstance(value, int) or value == UNKNOWN:
+        raise Unanswerable
+    return value
+
+
+def _several(form: "Works | Later", source: Source) -> list[int]:
+    if isinstance(form, Works):
+        found = [int(fact.value) for fact in source.facts(_entity(form.of, source), "works")]
+    else:
+        numbers = {one: _number(one, form.relation, source) for one in _several(form.among, source)}
+        found = [one for one, number in numbers.items() if number > form.limit]
+    if not found:
+        raise Unanswerable
+    return found
+
+
+def _number(entity: int, relation: str, source: Source) -> int:
+    return int(_only({fact.value for fact in source.facts(entity, relation)}))
+
+
+def _extreme(entities: list[int], relation: str, last: bool, source: Source) -> int:
+    numbers = {one: _number(one, relation, source) for one in entities}
+    best = max(numbers.values()) if last else min(numbers.values())
+    return int(_only({one for one, number in numbers.items() if number == best}))
+
+
+def support(forms: tuple[Form, ...], prose: Prose) -> tuple[tuple[Value, ...], list[Page]]:
+    """The answers to the parts of a question, and the passages that state what they need, in the order of need.
+
+    Raises `Unanswerable` unless the passages alone give these answers, and without any one of them do not.
+    """
+    truth = Truth(prose)
+    values = tuple(answer(form, truth) for form in forms)
+    pages = list(truth.used.values())
+    if _answers(forms, pages) != values:
+        raise Unanswerable("the passages do not say it")
+    for left_out in pages:
+        if _answers(forms, [page for page in pages if page is not left_out]) == values:
+            raise Unanswerable("it can be answered from less")
+    return values, pages
+
+
+def _answers(forms: tuple[Form, ...], pages: list[Page]) -> tuple[Value, ...] | None:
+    source = Stated(pages)
+    try:
+        return tuple(answer(form, source) for form in forms)
+    except Unanswerable:
+        return None
