@@ -13,6 +13,7 @@ from tir_gym.envs.registration import (
 register("tir/MathCode-v0", "tir_gym.envs.math_code.env:MathCode")
 register("tir/MathCodeStateless-v0", "tir_gym.envs.math_code.env:MathCodeStateless")
 register("tir/OpaqueKnapsack-v0", "tir_gym.envs.opaque_knapsack.env:OpaqueKnapsack")
+register("tir/SearchQA-v0", "tir_gym.envs.search_qa.env:SearchQA")
 register("tir/SQL-v0", "tir_gym.envs.sql.env:Sql")
 register("tir/SQLWrite-v0", "tir_gym.envs.sql.env:SqlWrite")
 register("tir/TableQA-v0", "tir_gym.envs.sql.env:TableQA")

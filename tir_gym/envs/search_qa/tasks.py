@@ -156,3 +156,12 @@ def make_tasks(
         name = GENERATED if (passages, world_seed) == (PASSAGES, 0) else f"{GENERATED}-{passages}-{world_seed}"
         return GeneratedTasks(name, functools.partial(draw, spec), split=split, difficulty=difficulty)
     raise NotImplementedError
+
+
+def catalogue() -> list[dict[str, object]]:
+    """The kinds of question, with the difficulties that have them."""
+    kinds: dict[str, list[int]] = {}
+    for level, offered in LEVELS.items():
+        for kind, _ in offered:
+            kinds.setdefault(kind, []).append(level)
+    return [{"kind": kind, "difficulties": ", ".join(map(str, levels))} for kind, levels in kinds.items()]

@@ -247,7 +247,7 @@ class Prose:
         """A comment that tries to be taken for an instruction or for an answer."""
         rival = self.graph.name((voice.entity * 7 + 3) % self.graph.size)
         text = f"On {voice['s']}: " + voice.pick(HOSTILE, 3).format(rival=rival)
-        return Page(f"a{voice.entity}.9", f"{voice['s']}: comments by readers", text, (), {})
+        return Page(f"a{voice.entity}.{len(SECTIONS[voice.kind])}", f"{voice['s']}: comments by readers", text, (), {})
 
 
 def terms(graph: Graph, entity: int, relation: str) -> list[tuple[int, int, int]]:

@@ -1,0 +1,182 @@
+"""What is searched: the encyclopaedia of a world, a benchmark's own passages, or an index on disk; made when first used.
+
+A corpus is named by a task's data: `{"world": [seed, passages]}`, `{"pool": PATH, "format": NAME}` or
+`{"index": FOLDER}`. Indexes of worlds and pools lie under `cache_root()`, one folder for each content.
+"""
+
+import functools
+import hashlib
+import os
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tir_gym.core.interfaces import Passage, Retriever
+from tir_gym.envs.search_qa.world.graph import Spec, graph_of
+from tir_gym.envs.search_qa.world.prose import Prose
+from tir_gym.retrieval import Bm25
+
+IN_MEMORY = 25_000
+"""A world of fewer passages is indexed in memory, in less time than it takes to read a file."""
+_GAPS = 4
+"""So many sections in a row may be missing in a document."""
+_PART = re.compile(r"(.+)\.(\d{1,4})")
+
+Table = dict[str, str]
+
+
+def cache_root() -> Path:
+    """Where indexes are kept: `TIR_GYM_CACHE`, or `tir_gym` in the user's cache folder."""
+    if own := os.environ.get("TIR_GYM_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tir_gym"
+
+
+class Library(ABC):
+    """Passages to search, and documents made of them: `ID.0`, `ID.1`, ... are parts of the document `ID`."""
+
+    def __init__(self) -> None:
+        self._retriever: Retriever | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def retriever(self) -> Retriever:
+        """What searches; made by the first who asks, while others wait."""
+        with self._lock:
+            if self._retriever is None:
+                self._retriever = self._opened()
+            return self._retriever
+
+    @abstractmethod
+    def _opened(self) -> Retriever:
+        """Open the index, or build it."""
+
+    def parts(self, doc_id: str) -> list[Passage]:
+        """The passages of a document in order, by its id or by that of one of them; [] where there is none."""
+        match = _PART.fullmatch(doc_id)
+        if match is None and (whole := self._get(doc_id)):
+            return [whole]
+        document = match[1] if match else doc_id
+        parts: list[Passage] = []
+        missing = number = 0
+        while missing < _GAPS:
+            part = self._get(f"{document}.{number}")
+            number += 1
+            missing = 0 if part else missing + 1
+            parts += [part] if part else []
+        if not parts and match and (whole := self._get(doc_id)):
+            return [whole]
+        return parts
+
+    def _get(self, passage_id: str) -> Passage | None:
+        try:
+            return self.retriever.get(passage_id)
+        except KeyError:
+            return None
+
+    def tables(self, passage: Passage) -> dict[str, Table]:
+        """The tables of a passage: name -> {row: value}."""
+        return {}
+
+
+class WorldLibrary(Library):
+    """The encyclopaedia of a world."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        self._spec = spec
+        self._prose: Prose | None = None
+
+    @property
+    def prose(self) -> Prose:
+        """Its articles."""
+        if self._prose is None:
+            self._prose = Prose(graph_of(self._spec))
+        return self._prose
+
+    def _passages(self) -> Iterable[Passage]:
+        return (Passage(page.id, page.title, page.text) for page in self.prose.pages())
+
+    def _opened(self) -> Retriever:
+        if self._spec.passages < IN_MEMORY:
+            return Bm25.of(self._passages())
+        return _kept(f"world-{self._spec.seed}-{self._spec.passages}", _wording_hash(), self._passages)
+
+    def tables(self, passage: Passage) -> dict[str, Table]:
+        """The figures of cities and companies by year."""
+        page = self.prose.find(passage.id)
+        found: dict[str, Table] = {}
+        for fact in page.facts if page else ():
+            if fact.at:
+                found.setdefault(fact.relation, {})[str(fact.at)] = f"{fact.value:,}"
+        return found
+
+
+class PoolLibrary(Library):
+    """The passages that come with a benchmark's file."""
+
+    def __init__(self, path: Path, form: str) -> None:
+        super().__init__()
+        self._path, self._form = path, form
+
+    def _opened(self) -> Retriever:
+        from tir_gym.envs.search_qa.benchmarks import pool
+
+        passages = pool(self._path, self._form)
+        if len(passages) < IN_MEMORY:
+            return Bm25.of(passages)
+        content = hashlib.sha256(repr(passages).encode("utf-8", "surrogatepass")).hexdigest()
+        return _kept(f"pool-{self._path.stem}", content, lambda: passages)
+
+
+class IndexLibrary(Library):
+    """An index on disk, made by `tir-gym index build`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def _opened(self) -> Retriever:
+        return Bm25.open(self._folder)
+
+
+def _kept(name: str, content: str, passages: Any) -> Retriever:
+    """The index of that name and content under `cache_root()`, built whole or not at all."""
+    folder = cache_root() / "search_qa" / f"{name}-{content[:16]}"
+    from tir_gym.retrieval import build
+
+    return Bm25.open(folder) if (folder / "manifest.json").is_file() else build(passages(), folder)
+
+
+@functools.cache
+def _wording_hash() -> str:
+    """Hash of the code that makes a world, so that another version of it never meets an old index."""
+    found = hashlib.sha256()
+    for path in sorted((Path(__file__).parent / "world").glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def library_of(data: Mapping[str, Any]) -> Library:
+    """The library that a task's data names; one object a process, so that all episodes share an index.
+
+    Raises `ValueError` where the data name none.
+    """
+    if "world" in data:
+        seed, passages = data["world"]
+        return _library("world", seed, passages)
+    if "pool" in data:
+        return _library("pool", data["pool"], data["format"])
+    if "index" in data:
+        return _library("index", data["index"])
+    raise ValueError("the task names no corpus: its data need 'world', 'pool' or 'index'; give the option `corpus`")
+
+
+@functools.lru_cache(16)
+def _library(kind: str, *what: Any) -> Library:
+    if kind == "world":
+        return WorldLibrary(Spec(*what))
+    return PoolLibrary(Path(what[0]), what[1]) if kind == "pool" else IndexLibrary(Path(what[0]))
