@@ -23,6 +23,14 @@ PLAIN, PROGRAMS = shared(ForkServer(spare=0)), shared(ForkServer(programs=True, 
 """What all environments of the run use; nothing is kept ready, so that a process left over is one too many."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Indexes are built anew for a run, and kept out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TIR_GYM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def shared_data() -> Path:
     if not SHARED_DATA.is_dir():

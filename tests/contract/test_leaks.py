@@ -67,6 +67,7 @@ def test_close_leaves_nothing_of_a_batch_in_mid_episode(env_id):
     assert footprint()[1:] == (descriptors, threads)
 
 
+WITHOUT_PROCESSES = ("tir/SearchQA-v0",)
 LAST_USER = """
 import sys
 from tests.play import make, play_oracle, replay
@@ -97,7 +98,7 @@ def test_no_process_outlives_the_last_environment_nor_the_host(env_id, ending):
         [sys.executable, "-c", LAST_USER, env_id, ending], capture_output=True, text=True, check=False
     )
     during, *after = [set(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert during, done.stderr
+    assert during or env_id in WITHOUT_PROCESSES, done.stderr
     assert (done.returncode == 0) == (ending != "kill"), done.stderr
     if ending == "close":
         assert after == [set()]

@@ -171,6 +171,7 @@ def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
 
 def tool(
     *,
+    name: str = "",
     kind: ToolKind | str = ToolKind.ACTION,
     effect: Effect | str = Effect.READ,
     price: float = 0.0,
@@ -181,6 +182,7 @@ def tool(
 ) -> Callable[[F], F]:
     """Make a `Toolkit` method a tool: its schema comes from the signature's types and the docstring.
 
+    Its name is `name`, or that of the method (a tool called `find` needs a method called otherwise).
     The docstring's first paragraph is the description, an `Args:` section describes the parameters, each of which
     needs a type. Raises `TypeError` at class creation where one is missing, `ValueError` for a control tool that is
     declared parallel-safe: it may end the episode, and which calls came before the end must not depend on timing.
@@ -190,6 +192,7 @@ def tool(
 
     def mark(body: F) -> F:
         properties = {
+            "name": name or body.__name__,
             "kind": ToolKind(kind),
             "effect": Effect(effect),
             "price": price,
@@ -205,7 +208,7 @@ def tool(
 
 
 def _make_tool(body: Body, properties: dict[str, Any]) -> Tool:
-    name = body.__name__
+    name = properties["name"]
     doc = inspect.getdoc(body)
     if not doc:
         raise TypeError(f"tool {name!r} has no docstring; its first paragraph is what the policy is told")
@@ -225,7 +228,7 @@ def _make_tool(body: Body, properties: dict[str, Any]) -> Tool:
         )
     config = ConfigDict(extra="forbid", strict=True)
     arguments = create_model(f"{name}_arguments", __config__=config, **fields)
-    return Tool(name=name, description=" ".join(summary.split()), arguments=arguments, body=body, **properties)
+    return Tool(description=" ".join(summary.split()), arguments=arguments, body=body, **properties)
 
 
 def _argument_docs(doc: str) -> dict[str, str]:
@@ -255,11 +258,12 @@ class Toolkit:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         inherited = dict(cls._tools)
-        for name, body in vars(cls).items():
+        for method, body in vars(cls).items():
             if properties := getattr(body, "__tool__", None):
-                if hasattr(Toolkit, name):
-                    raise TypeError(f"a tool cannot be called {name!r}: every toolkit has a method of that name")
-                inherited[name] = _make_tool(body, properties)
+                if hasattr(Toolkit, method):
+                    reason = "every toolkit has a method of that name; use another and @tool(name=...)"
+                    raise TypeError(f"a tool cannot be called {method!r}: {reason}")
+                inherited[properties["name"]] = _make_tool(body, properties)
         cls._tools = inherited
 
     needs_programs: ClassVar[bool] = False

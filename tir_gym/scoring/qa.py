@@ -13,16 +13,19 @@ from tir_gym.scoring.text import contains, f1, normalize_qa
 MAX_CHARS = 2_000
 """A longer answer is no short answer, and is never the same as gold."""
 
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
 _MONTH = "|".join(f"{month[:3]}(?:{month[3:]})?" if len(month) > 3 else month for month in _MONTHS)
 _DAY_FIRST = re.compile(rf"(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_MONTH})\.?,? (\d{{3,4}})")
 _MONTH_FIRST = re.compile(rf"({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{3,4}})")
 _ISO = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
 _NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+|\d{1,40})(?:\.\d{1,40})?")
 _WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
 _ABSTAINING = frozenset(
     normalize_qa(text)
     for text in (
@@ -47,7 +50,7 @@ def number_of(text: str) -> Decimal | None:
 
 
 def date_of(text: str) -> date | None:
-    """The day that a text is: `20 June 1837`, `June 20th, 1837`, `1837-06-20`. All-numeric days in other orders are none."""
+    """The day that a text is (`20 June 1837`, `June 20th, 1837`, `1837-06-20`), None for anything else."""
     plain = " ".join(text.lower().split()).removesuffix(".")
     if found := _ISO.fullmatch(plain):
         year, month, day = map(int, found.groups())

@@ -260,7 +260,7 @@ def intersection(a: Ask, hops: int) -> Question:
 
 def superlative(a: Ask, hops: int) -> Question:
     """Something about the earliest or latest work of a person."""
-    creator, works = a.works(2, 5)
+    creator, _ = a.works(2, 5)
     last = a.rng.random() < 0.5
     best = Best(Works(Named(creator)), "year", last)
     phrase = f"the {'latest' if last else 'earliest'} work of {a.graph.name(creator)}"
@@ -305,7 +305,11 @@ def unanswerable(a: Ask) -> Question:
 def premise(a: Ask) -> Question:
     """A question that takes for granted who founded or created something: falsely, or, as often, rightly."""
     kind, relation, word = a.rng.choice(
-        (("company", "founder", "the founder of"), ("work", "creator", "the creator of"), ("event", "winner", "who won"))
+        (
+            ("company", "founder", "the founder of"),
+            ("work", "creator", "the creator of"),
+            ("event", "winner", "who won"),
+        )
     )
     subject = a.any(kind)
     true = a.graph.get(subject, relation)

@@ -1,4 +1,4 @@
-"""What is searched: the encyclopaedia of a world, a benchmark's own passages, or an index on disk; made when first used.
+"""What is searched: the encyclopaedia of a world, a benchmark's own passages, or an index on disk; made at first use.
 
 A corpus is named by a task's data: `{"world": [seed, passages]}`, `{"pool": PATH, "format": NAME}` or
 `{"index": FOLDER}`. Indexes of worlds and pools lie under `cache_root()`, one folder for each content.
@@ -17,9 +17,9 @@ from typing import Any
 from tir_gym.core.interfaces import Passage, Retriever
 from tir_gym.envs.search_qa.world.graph import Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import Prose
-from tir_gym.retrieval import Bm25
+from tir_gym.retrieval import Bm25, build
 
-IN_MEMORY = 25_000
+IN_MEMORY = 2_000
 """A world of fewer passages is indexed in memory, in less time than it takes to read a file."""
 _GAPS = 4
 """So many sections in a row may be missing in a document."""
@@ -146,8 +146,6 @@ class IndexLibrary(Library):
 def _kept(name: str, content: str, passages: Any) -> Retriever:
     """The index of that name and content under `cache_root()`, built whole or not at all."""
     folder = cache_root() / "search_qa" / f"{name}-{content[:16]}"
-    from tir_gym.retrieval import build
-
     return Bm25.open(folder) if (folder / "manifest.json").is_file() else build(passages(), folder)
 
 

@@ -10,7 +10,7 @@ _PASSAGE = re.compile(r"Doc \d+\(Title: (.*?)\) \[([\w.:-]+)\] (.*?)(?=Doc \d+\(
 _NOT_RECORDED = "is not recorded anywhere"
 
 
-class _Lost(Exception):
+class _Lost(Exception):  # noqa: N818
     """The searches did not bring what the plan looks for."""
 
 
@@ -36,8 +36,8 @@ def follow(plan: Mapping[str, Any]) -> Generator[Action, str, None]:
         return
     if all(part in slots for part in plan["parts"]):
         parts = [plan["lead"], *(str(slots[part]) for part in plan["parts"])]
-        text = "; ".join(filter(None, parts)) + "".join(f" [{passage}]" for passage in read)
-        yield Action(thought="That settles it.", answer=text)
+        cited = "".join(f" [{passage}]" for passage in read) if plan["cite"] else ""
+        yield Action(thought="That settles it.", answer="; ".join(filter(None, parts)) + cited)
 
 
 def _needs(step: Mapping[str, Any]) -> list[str]:

@@ -1,11 +1,12 @@
 """From a form to a plan: searches and the sentences to look for, for the oracle; it holds no answer, only wordings.
 
-A plan is JSON data: `{"steps": [...], "parts": [...], "lead": ""}`. Each step fills a slot from other slots:
+A plan is JSON data: `constants` (what the question names), `steps`, `parts` (the slots that are the answer), `lead`,
+`cite` (whether to cite what was read). Each step fills a slot from other slots:
 
 - `read`: search for `query`, in the passage called `title` find `pattern`; both have slots as `{0}`, `{1}`;
   `each` is a slot that holds several, for each of which that is done; `split` makes several of what is found; with
   `year` the pattern has three groups, from, to and who.
-- `who`: search for `query`, find the passage that holds all `texts`; what it is about is found.
+- `who`: search for `query`, find a passage that holds all `texts`; what it is about is found.
 - `best`, `later`, `count`, `minus`, `before`: work on slots.
 """
 
@@ -31,17 +32,17 @@ from tir_gym.envs.search_qa.proof import (
     Works,
     answer,
 )
-from tir_gym.envs.search_qa.world.prose import Prose, pattern
-from tir_gym.envs.search_qa.world.wording import REGISTER, WORKS_LINES
+from tir_gym.envs.search_qa.world.prose import Prose, before, pattern
+from tir_gym.envs.search_qa.world.wording import REGISTER, UNKNOWN_LINES, WORKS_LINES
 
 Step = dict[str, Any]
 
 
-def compile_plan(parts: tuple[Form, ...], lead: str, prose: Prose) -> dict[str, Any]:
+def compile_plan(parts: tuple[Form, ...], lead: str, prose: Prose, cite: bool) -> dict[str, Any]:
     """The plan that answers a question with these parts."""
     compiler = _Compiler(prose)
     slots = [compiler.slot(form) for form in parts]
-    return {"constants": compiler.constants, "steps": compiler.steps, "parts": slots, "lead": lead}
+    return {"constants": compiler.constants, "steps": compiler.steps, "parts": slots, "lead": lead, "cite": cite}
 
 
 class _Compiler:
@@ -66,9 +67,12 @@ class _Compiler:
                 return self._constant(self.prose.graph.name(entity))
             case Known(alias):
                 return self._step(do="who", query=alias, texts=[alias], needs=[])
-            case Both(first, one, _, other, entity):
-                texts = [self.prose.graph.name(one), self.prose.graph.name(other)]
-                return self._step(do="who", query=f"{' '.join(texts)} {self._words(entity, first)}", texts=texts, needs=[])
+            case Both(first, one, second, other, entity):
+                names = [self.prose.graph.name(one), self.prose.graph.name(other)]
+                wording = self.truth.page(entity, first).wording
+                texts = [before(wording[first], first) + names[0], before(wording[second], second) + names[1]]
+                query = f"{' '.join(names)} {self._words(entity, first)} {self._words(entity, second)}"
+                return self._step(do="who", query=query, texts=texts, needs=[])
             case Get(of, relation):
                 return self._read(of, relation)
             case Term(of, relation, year):
@@ -107,9 +111,7 @@ class _Compiler:
             return self.slot(among)
         if isinstance(among, Works):
             work = self.prose.graph.works_of[self._entity(among.of)][0]
-            patterns = {
-                self._pattern(each, relation) for each in self.prose.graph.works_of[self._entity(among.of)]
-            }
+            patterns = {self._pattern(each, relation) for each in self.prose.graph.works_of[self._entity(among.of)]}
             step = self._page_of(work, relation) | {"pattern": "|".join(sorted(patterns))}
             return self._step(do="read", needs=[self.slot(among)], each=True, **step)
         pairs = [(self.slot(one), self.slot(Get(one, relation))) for one in among]
@@ -126,7 +128,11 @@ class _Compiler:
 
     def _latest(self, of: Form) -> str:
         year = self._read(of, "last register")
-        step = {"title": "Register of {1}: {0}", "query": "Register of {1}: {0} foundation", "pattern": pattern(REGISTER, "claim")}
+        step = {
+            "title": "Register of {1}: {0}",
+            "query": "Register of {1}: {0} foundation",
+            "pattern": pattern(REGISTER, "claim"),
+        }
         return self._step(do="read", needs=[self.slot(of), year], **step)
 
     def _entity(self, form: Form) -> int:
@@ -135,11 +141,11 @@ class _Compiler:
     def _page_of(self, entity: int, relation: str) -> Step:
         """The title of the passage that states it, with the entity's name left open, and what to search for."""
         title = self.truth.page(entity, relation).title.replace(self.prose.graph.name(entity), "{0}")
-        return {"title": title, "query": f"{title} {self._words(entity, relation)}"}
+        return {"title": title, "query": f"{title} {self._words(entity, relation)}".strip()}
 
     def _words(self, entity: int, relation: str) -> str:
         """Words of the sentence that states a relation."""
-        wording = self.truth.page(entity, relation).wording.get(relation, "recorded")
+        wording = self.truth.page(entity, relation).wording.get(relation) or UNKNOWN_LINES[relation]
         literal = " ".join(part for part, _, _, _ in Formatter().parse(wording))
         return " ".join(word for word in re.findall(r"[a-z]{4,}", literal))
 
@@ -151,5 +157,10 @@ class _Compiler:
         if wording in WORKS_LINES:
             return pattern(wording, "works")
         if "{who}" in wording:
-            return re.escape(wording).replace(r"\{start\}", r"(\d+)").replace(r"\{end\}", r"(\d+)").replace(r"\{who\}", "(.+?)")
+            return (
+                re.escape(wording)
+                .replace(r"\{start\}", r"(\d+)")
+                .replace(r"\{end\}", r"(\d+)")
+                .replace(r"\{who\}", "(.+?)")
+            )
         return pattern(wording, "former office" if relation.startswith("office in") else relation)

@@ -123,7 +123,7 @@ class Both:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """"yes" if the first number is the smaller one, else "no"."""
+    """ "yes" if the first number is the smaller one, else "no"."""
 
     one: "Form"
     other: "Form"
@@ -165,9 +165,7 @@ _PLACES = {
     for number, (_, slots) in enumerate(sections)
     for slot in slots
     for relation in (
-        [slot[0][1:]]
-        if slot[0].startswith("@")
-        else [part.partition("}")[0] for part in slot[0].split("{")[1:]]
+        [slot[0][1:]] if slot[0].startswith("@") else [part.partition("}")[0] for part in slot[0].split("{")[1:]]
     )
 }
 """In which section of a kind's articles a relation stands."""
@@ -220,8 +218,8 @@ def answer(form: Form, source: Source) -> Value:
             return int(answer(one, source)) - int(answer(other, source))
         case Latest(of):
             entity = _entity(of, source)
-            year = _only({fact.value for fact in source.facts(entity, "last register")})
-            return _only({fact.value for fact in source.facts(entity, f"founded in the Register of {year}")})
+            latest = _only({fact.value for fact in source.facts(entity, "last register")})
+            return _only({fact.value for fact in source.facts(entity, f"founded in the Register of {latest}")})
         case Best(among, relation, last):
             entities = [_entity(one, source) for one in among] if isinstance(among, tuple) else _several(among, source)
             return _extreme(entities, relation, last, source)

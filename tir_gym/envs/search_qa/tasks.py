@@ -5,8 +5,8 @@ import random
 from collections.abc import Callable
 
 from tir_gym.core.seeding import derive
-from tir_gym.core.task import SPLITS, Draft, GeneratedTasks, Gold, TaskSet
-from tir_gym.envs.search_qa import asking
+from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet
+from tir_gym.envs.search_qa import asking, benchmarks
 from tir_gym.envs.search_qa.asking import Ask, Question
 from tir_gym.envs.search_qa.plans import compile_plan
 from tir_gym.envs.search_qa.proof import Best, Both, Form, Get, Known, Named, Term, Unanswerable, Value, support
@@ -98,7 +98,7 @@ def prose_of(spec: Spec) -> Prose:
     return Prose(graph_of(spec))
 
 
-def draw(spec: Spec, rng: random.Random, level: int) -> Draft:
+def draw(spec: Spec, cite: bool, rng: random.Random, level: int) -> Draft:
     """A question of that difficulty about the world, answerable from its supporting passages and from nothing less."""
     prose = prose_of(spec)
     for attempt in range(_TRIES):
@@ -113,7 +113,7 @@ def draw(spec: Spec, rng: random.Random, level: int) -> Draft:
         shown = [text_of(prose.graph, form, value) for form, value in zip(question.parts, values, strict=True)]
         if len(shown) == 1 and any(shown[0] in text for text in (question.text, *(page.text for page in pages[:-1]))):
             continue  # it would stand where nobody needs to have looked for it
-        return _draft(question, values, shown, [page.id for page in pages], family, prose)
+        return _draft(question, values, shown, [page.id for page in pages], family, prose, cite)
     raise RuntimeError(f"the world of {spec} is too small for questions of difficulty {level}; ask for more passages")
 
 
@@ -130,7 +130,13 @@ def text_of(graph: Graph, form: Form, value: Value) -> str:
 
 
 def _draft(
-    question: Question, values: tuple[Value, ...], shown: list[str], sources: list[str], family: str, prose: Prose
+    question: Question,
+    values: tuple[Value, ...],
+    shown: list[str],
+    sources: list[str],
+    family: str,
+    prose: Prose,
+    cite: bool,
 ) -> Draft:
     spec = prose.graph.spec
     text = "; ".join(filter(None, [question.lead, *shown]))
@@ -139,13 +145,18 @@ def _draft(
     entity = text_of(prose.graph, form, value) != str(value) and isinstance(value, int) and value >= 0
     if entity and not more and not question.lead and (alias := prose.graph.alias(int(value))):
         answer = [text, alias]
-    plan = compile_plan(question.parts, question.lead, prose)
+    plan = compile_plan(question.parts, question.lead, prose, cite)
     data = {"sources": sources, "hops": len(sources)}
     return Draft(question.text, Gold(answer, plan, data), family, {"world": [spec.seed, spec.passages]})
 
 
 def make_tasks(
-    source: str | None, split: str, difficulty: int | None, passages: int = PASSAGES, world_seed: int = 0
+    source: str | None,
+    split: str,
+    difficulty: int | None,
+    passages: int = PASSAGES,
+    world_seed: int = 0,
+    cite: bool = False,
 ) -> TaskSet:
     """Generated questions (None), or a benchmark's file ("NAME:PATH"). Each split has an encyclopaedia of its own.
 
@@ -154,8 +165,9 @@ def make_tasks(
     if source is None:
         spec = Spec(derive("encyclopaedia", world_seed, split) % 2**31, passages)
         name = GENERATED if (passages, world_seed) == (PASSAGES, 0) else f"{GENERATED}-{passages}-{world_seed}"
-        return GeneratedTasks(name, functools.partial(draw, spec), split=split, difficulty=difficulty)
-    raise NotImplementedError
+        name += "-cited" * cite
+        return GeneratedTasks(name, functools.partial(draw, spec, cite), split=split, difficulty=difficulty)
+    return benchmarks.load(source, split, difficulty)
 
 
 def catalogue() -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tir_gym.core.interfaces import Passage
 from tir_gym.core.requests import Retrieve
-from tir_gym.core.tool import EnvError, Output, Toolkit, ToolError, ToolRun, tool
+from tir_gym.core.tool import EnvError, Output, ToolError, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import TextPart
 from tir_gym.envs.search_qa import show
 from tir_gym.envs.search_qa.library import Library
@@ -23,7 +23,7 @@ _MATCHES = 12
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What the tools work with: the library, the room of an observation, passages a query, and how patterns are read."""
+    """What the tools work with: the library, the room of an observation, passages a query, how patterns are read."""
 
     library: Library
     room: Room
@@ -62,8 +62,7 @@ class SearchToolkit(Toolkit):
             raise ToolError(f"a query has at most {MAX_QUERY} characters; send a few words")
         found = yield Retrieve(self._retriever(), wanted, k or self._desk.k)
         text, shown = show.hits(found, self._desk.room)
-        value = [[{"id": hit.id, "title": hit.title, "text": hit.text} for hit in one] for one in found]
-        return Output((TextPart(text),), value, {"hits": shown, "queries": len(wanted)})
+        return Output((TextPart(text),), text, {"hits": shown, "queries": len(wanted)})
 
     def _retriever(self) -> Any:
         try:
@@ -85,12 +84,14 @@ class BrowseToolkit(SearchToolkit):
         """
         made = show.pages(self._parts(doc_id), self._desk.room)
         if page > len(made):
-            raise ToolError(f"the document has {len(made)} {'page' if len(made) == 1 else 'pages'}; ask for one of them")
+            raise ToolError(
+                f"the document has {len(made)} {'page' if len(made) == 1 else 'pages'}; ask for one of them"
+            )
         text, ids = made[page - 1]
         return _output(f"(page {page} of {len(made)})\n{text}", ids)
 
-    @tool(kind="evidence", latency_s=0.05, max_chars=200_000)
-    def find(
+    @tool(name="find", kind="evidence", latency_s=0.05, max_chars=200_000)
+    def find_in(
         self, doc_id: Annotated[str, Field(max_length=200)], pattern: Annotated[str, Field(max_length=500)]
     ) -> Output:
         """Find where a word or phrase stands in a document; letter case plays no part.

@@ -28,12 +28,13 @@ class SearchVerifier(Verifier):
     - `sub_em`: 1.0 if a gold stands in it and it is not much longer than that, else 0.0.
 
     A gold of several parts (`; ` between them) wants all of them, in order, each exactly; a gold list
-    (`gold.data["list"]`, alternatives of each item) is measured by set F1; gold nuggets (`gold.data["nuggets"]`) by the share named.
+    (`gold.data["list"]`, alternatives of each item) is measured by set F1; gold nuggets (`gold.data["nuggets"]`) by
+    the share named.
     Where gold is that there is no answer (`gold.data["abstain"]`) the answer must say that and nothing else.
 
     Where gold could be guessed (yes, no, or that there is no answer) and it is known which passages settle it
-    (`gold.data["sources"]`), and everywhere with `citations`, an answer scores only if it cites passages that the policy was really
-    shown: at least one of the sources, with `citations` all of them, and none that it was not shown.
+    (`gold.data["sources"]`), an answer scores only if the policy was shown all of these. With `citations` every answer
+    scores only if it cites them all, and cites nothing that the policy was not shown.
     """
 
     def __init__(self, measure: Measure = "em", citations: bool = False) -> None:
@@ -49,7 +50,7 @@ class SearchVerifier(Verifier):
             return Score(0.0, reason="no answer", evidence=facts)
         value, reason = self._judged(text, gold)
         facts["em"] = float(_exactly(text, gold))
-        if value and self._must_cite(gold, sources) and (told := self._unsupported(cited, facts, sources)):
+        if value and (told := self._unsupported(gold, cited, facts, sources)):
             return Score(0.0, reason=f"{reason}, but {told}", evidence=facts)
         return Score(value, reason=reason, evidence=facts)
 
@@ -71,20 +72,20 @@ class SearchVerifier(Verifier):
         value = (qa.guarded_f1 if self._measure == "f1" else qa.sub_em)(text, golds)
         return value, f"{self._measure} {value:.2f}"
 
-    def _must_cite(self, gold: Gold, sources: Sequence[str]) -> bool:
+    def _unsupported(self, gold: Gold, cited: Sequence[str], facts: dict[str, Any], sources: Sequence[str]) -> str:
+        """Why the answer rests on nothing; "" where it does."""
         guessable = gold.data.get("abstain") or any(normalize_qa(one) in _CLOSED for one in _golds(gold))
-        return self._citations or bool(guessable and sources)
-
-    def _unsupported(self, cited: Sequence[str], facts: dict[str, Any], sources: Sequence[str]) -> str:
-        """Why what is cited does not carry the answer; "" where it does."""
+        if guessable and facts["sources_found"] < 1.0:
+            return "the passages that settle it were never shown"
+        if not self._citations:
+            return ""
         if not cited:
             return "no passage is cited"
         if len(cited) > min(MAX_CITED, 3 * len(sources) + 2):
             return f"{len(cited)} passages are cited, too many to say anything"
         if facts["cited_seen"] < 1.0:
             return "a passage is cited that was never shown"
-        needed = 1.0 if self._citations else 1e-9
-        return "the passages cited do not settle it" if sources and facts["citation_recall"] < needed else ""
+        return "the passages cited do not settle it" if sources and facts["citation_recall"] < 1.0 else ""
 
 
 def without_citations(answer: str) -> tuple[str, list[str]]:
@@ -105,10 +106,7 @@ def _exactly(text: str, gold: Gold) -> bool:
         return False
     for one in _golds(gold):
         wanted = one.split("; ")
-        if len(wanted) == 1:
-            given = [text]
-        else:
-            given = [part.strip() for part in text.split(";" if ";" in text else ",")]
+        given = [text] if len(wanted) == 1 else [part.strip() for part in text.split(";" if ";" in text else ",")]
         if len(given) == len(wanted) and all(_part(part, want) for part, want in zip(given, wanted, strict=True)):
             return True
     return False

@@ -124,18 +124,20 @@ class _Draw:
     def born_about(self, years: Column) -> Column:
         """Persons born about these years."""
         spread = max(2, self.counts["person"] // 60)
-        at = np.searchsorted(self.columns["person", "born"], years) + self.rng.integers(-spread, spread, len(years))
-        return np.clip(at, 0, self.counts["person"] - 1) + self.starts["person"]
+        at = np.searchsorted(self.columns["person", "born"], years)
+        at = at + self.rng.integers(-spread, spread, len(years))
+        at = np.clip(at, 0, self.counts["person"] - 1) + self.starts["person"]
+        return np.asarray(at, np.int64)
 
     def founded_by(self, kind: str, years: Column) -> Column:
         """Companies or schools that were there in these years; `NONE` where there was none."""
         there = np.searchsorted(self.columns[kind, "founded"], years)
         chosen = (self.rng.random(len(years)) * there).astype(np.int64) + self.starts[kind]
-        return np.where(there > 0, chosen, NONE)
+        return np.asarray(np.where(there > 0, chosen, NONE), np.int64)
 
     def year(self, persons: Column) -> Column:
         """The years of birth of persons."""
-        return self.columns["person", "born"][persons - self.starts["person"]]
+        return np.asarray(self.columns["person", "born"][persons - self.starts["person"]], np.int64)
 
     def founders(self, kind: str) -> None:
         """Founders and founding years of companies or schools, which are numbered in that order."""

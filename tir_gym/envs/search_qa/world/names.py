@@ -31,6 +31,7 @@ _TOWNS = (
     "burg by dale dorf ferry field ford gate grad ham haven hold holm hurst ing land ley mark mere minster moor mouth "
     "port stad stead ton wick wold worth"
 ).split()
+_OLD_ENDS = "ova etta urn opolis ask ell onne".split()
 _TRADES = (
     "Glassworks Shipyard Foundry Mills Instruments Press Brewery Railways Chemicals Textiles Mining Airlines Ceramics "
     "Timber Optics Tobacco Breweries Pharmaceuticals Steelworks Publishing Clockworks Paper Salt Tramways Telegraph "
@@ -45,14 +46,14 @@ _OCCASIONS = (
     "Song Contest;Rally;Symposium;Biennale;Fencing Cup;Sailing Cup;Trade Fair;Poetry Prize"
 ).split(";")
 _ADJECTIVES = (
-    "Silent Amber Broken Crimson Distant Empty Fading Gilded Hidden Hollow Idle Jade Last Lonely Marble Narrow Old Pale "
-    "Quiet Restless Sacred Salted Second Seventh Shallow Sleeping Stolen Sunken Tender Third Twisted Unwritten Velvet "
+    "Silent Amber Broken Crimson Distant Empty Fading Gilded Hidden Hollow Idle Jade Last Lonely Marble Narrow Old "
+    "Pale Quiet Restless Sacred Salted Second Seventh Shallow Sleeping Stolen Sunken Tender Third Twisted Unwritten Velvet "
     "Wandering Weary White Winter Wooden Yellow Bitter Burning Copper Drowned Early Faithful Forgotten Frozen Golden "
     "Green Grey Heavy Honest Inner Iron Kind Late Lesser Long Lost"
 ).split()
 _NOUNS = (
-    "Orchard Lantern Harbour Mirror Staircase Garden Letter Bridge Clock River Tower Window Meadow Island Violin Anchor "
-    "Compass Kettle Ladder Feather Bell Candle Carpet Cloud Court Crown Door Drum Fountain Gate Hammer Hourglass Key "
+    "Orchard Lantern Harbour Mirror Staircase Garden Letter Bridge Clock River Tower Window Meadow Island Violin "
+    "Anchor Compass Kettle Ladder Feather Bell Candle Carpet Cloud Court Crown Door Drum Fountain Gate Hammer Hourglass Key "
     "Lake Ledger Mask Mill Mountain Needle Ocean Palace Pearl Pilgrim Quarry Road Roof Rope Sailor Saddle Shepherd "
     "Shore Spiral Station Stone Street Threshold Thorn Valley Voyage Well"
 ).split()
@@ -110,16 +111,19 @@ def namers(seed: int, counts: dict[str, int]) -> dict[str, Namer]:
 
     stems = [given.rstrip("aeiou").removesuffix("ss") for given in _GIVEN]
     given = sorted({*_GIVEN, *(stem + middle for stem in stems for middle in _MIDDLES)})
-    make = {
-        "country": ("{0}{1}{2}ia", _HEADS, _HEARTS, _TAILS),
-        "city": ("{0}{1}{2}{3}", _HEADS, _HEARTS, _TAILS, _TOWNS),
-        "person": ("{0} {1}", given, pool("person", 5)),
-        "company": ("{0} {1}", pool("company", 4), _TRADES),
-        "school": ("{0} {1}", pool("school", 2), _SCHOOLS),
-        "work": ("The {0} {1} of {2}", _ADJECTIVES, _NOUNS, pool("work", 4)),
-        "event": ("{0} {1}", pool("event", 3), _OCCASIONS),
-        "epithet": ("the {0} {1} of {2}", _ADJECTIVES, _NOUNS, words("epithet", seed, max(200, counts["person"] // 2))),
-        "old name": ("{0}{1}{2}{3}", _HEADS, _HEARTS, _TAILS, ("ova", "etta", "urn", "opolis", "ask", "ell", "onne")),
-        "river": ("{0}", words("river", seed, 1_000)),
+    make: dict[str, tuple[str, tuple[Sequence[str], ...]]] = {
+        "country": ("{0}{1}{2}ia", (_HEADS, _HEARTS, _TAILS)),
+        "city": ("{0}{1}{2}{3}", (_HEADS, _HEARTS, _TAILS, _TOWNS)),
+        "person": ("{0} {1}", (given, pool("person", 5))),
+        "company": ("{0} {1}", (pool("company", 4), _TRADES)),
+        "school": ("{0} {1}", (pool("school", 2), _SCHOOLS)),
+        "work": ("The {0} {1} of {2}", (_ADJECTIVES, _NOUNS, pool("work", 4))),
+        "event": ("{0} {1}", (pool("event", 3), _OCCASIONS)),
+        "epithet": (
+            "the {0} {1} of {2}",
+            (_ADJECTIVES, _NOUNS, words("epithet", seed, max(200, counts["person"] // 2))),
+        ),
+        "old name": ("{0}{1}{2}{3}", (_HEADS, _HEARTS, _TAILS, _OLD_ENDS)),
+        "river": ("{0}", (words("river", seed, 1_000),)),
     }
-    return {kind: Namer.of(kind, seed, *how) for kind, how in make.items()}
+    return {kind: Namer.of(kind, seed, pattern, *digits) for kind, (pattern, digits) in make.items()}

@@ -79,7 +79,7 @@ class _Voice(dict[str, str]):
             case "They" | "they" | "their" | "Their" | "them":
                 forms = ("She", "her", "her") if self.style & 1 else ("He", "his", "him")
                 word = forms[{"they": 0, "their": 1, "them": 2}[name.lower()]]
-                return word if name[0] == "T" and name != "them" else word.lower()
+                return word.capitalize() if name[0] == "T" else word.lower()
             case "job":
                 return JOBS[self.graph.get(self.entity, "field") % len(JOBS)]
             case "genre":
@@ -104,6 +104,12 @@ def fields_of(wording: str) -> tuple[str, ...]:
     """The relations that a wording states."""
     named = [name for _, name, _, _ in Formatter().parse(wording) if name]
     return tuple(name for name in named if name in ENTITIES or name in _NUMBERS or name in ("river", "alias"))
+
+
+@functools.cache
+def before(wording: str, wanted: str) -> str:
+    """What stands right before a field in a sentence of that wording."""
+    return next(literal for literal, name, _, _ in Formatter().parse(wording) if name == wanted)
 
 
 @functools.cache
@@ -197,10 +203,11 @@ class Prose:
             if NONE in held:
                 continue
             if UNKNOWN in held:
-                lines.append(UNKNOWN_LINES[stated[0]])
+                lines.append(UNKNOWN_LINES[stated[0]].format_map(voice))
                 facts.append(Fact(voice.entity, stated[0], UNKNOWN))
                 continue
-            chosen = voice.pick(slot, number * 4 + place)
+            naming = slot if facts else tuple(one for one in slot if "{s}" in one) or slot
+            chosen = voice.pick(naming, number * 4 + place)
             lines.append(chosen.format_map(voice))
             for relation in stated:
                 value: int | str = voice[relation] if relation in ("river", "alias") else held[stated.index(relation)]
@@ -219,9 +226,7 @@ class Prose:
             return NONE  # the registers differ
         return self.graph.get(voice.entity, relation)
 
-    def _special(
-        self, voice: _Voice, what: str, lines: list[str], facts: list[Fact], wording: dict[str, str]
-    ) -> None:
+    def _special(self, voice: _Voice, what: str, lines: list[str], facts: list[Fact], wording: dict[str, str]) -> None:
         """The lines that are not a sentence a slot: terms of office, tables, lists of works."""
         graph, entity = self.graph, voice.entity
         if what == "works":

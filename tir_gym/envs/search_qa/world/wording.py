@@ -1,8 +1,8 @@
 """What the encyclopaedia says of each kind of thing: sections of slots, each slot in several wordings.
 
-`{s}` is the subject's name, `{They}`, `{they}` and `{their}` stand for it, every other field is a relation. A field that holds a
-fact has words before it that tell it from the other fields of its sentence. A slot is left out where one of its
-relations holds nothing; where it is not known, `UNKNOWN_LINES` say so.
+`{s}` is the subject's name, `{They}`, `{they}` and `{their}` stand for it, every other field is a relation. A field
+that holds a fact has words before it that tell it from the other fields of its sentence. A slot is left out where one
+of its relations holds nothing; where it is not known, `UNKNOWN_LINES` say so.
 """
 
 Slot = tuple[str, ...]
@@ -267,9 +267,9 @@ SECTIONS: dict[str, tuple[tuple[str, tuple[Slot, ...]], ...]] = {
 }
 
 UNKNOWN_LINES: dict[str, str] = {
-    "founder": "Who founded it is not recorded anywhere.",
-    "teacher": "The name of the teacher is not recorded anywhere.",
-    "dedicatee": "To whom it is dedicated is not recorded anywhere.",
+    "founder": "Who was the founder of {s} is not recorded anywhere.",
+    "teacher": "Under which teacher {s} learned the trade is not recorded anywhere.",
+    "dedicatee": "To whom {s} is dedicated is not recorded anywhere.",
 }
 
 TERM_LINES = {
@@ -332,7 +332,7 @@ JOBS = (
 ).split(";")
 GENRES = ("a novel", "an opera", "a poem", "a play", "a song cycle", "a symphony", "a painting", "a ballet")
 TRAITS = (
-    "quiet severe generous stubborn elegant careless patient gloomy cheerful precise vague modest proud brittle solid "
-    "plain lavish uneven slow brisk cautious bold dull vivid gentle harsh curious orderly shy warm cold restless calm "
-    "dry playful solemn tidy sober eager strict"
+    "quiet severe generous stubborn stately careless patient gloomy cheerful precise vague modest proud brittle solid "
+    "plain lavish rough slow brisk cautious bold dull vivid gentle harsh curious thorough shy warm cold restless calm "
+    "dry playful solemn tidy sober keen strict"
 ).split()
