@@ -48,6 +48,7 @@ class Ask:
         self.level = level
         self.prose = prose
         self.graph: Graph = prose.graph
+        self._truth = Truth(prose)
         self._seen: set[int] = set()
 
     def say(self, wordings: Sequence[str], x: str = "") -> str:
@@ -68,7 +69,7 @@ class Ask:
 
     def value(self, form: Form) -> Value:
         """What a form comes to."""
-        return answer(form, Truth(self.prose))
+        return answer(form, self._truth)
 
     def entity(self, form: Form) -> int:
         """The entity that a form comes to, new to the question. Raises `Unanswerable`."""
@@ -96,7 +97,7 @@ class Ask:
             relation = offered[self.rng.randrange(len(offered))]
             noun = wordings(NOUN, self.graph.kind(entity), relation)
             form = Get(form, relation)
-            entity = self.entity(form)
+            entity = self.entity(Get(Named(entity), relation))
             phrase = self.say(noun, phrase)
         return form, phrase, entity
 
@@ -105,10 +106,9 @@ class Ask:
         form, phrase, entity = reached
         kind = self.graph.kind(entity)
         relation = OFFERED[kind][self.rng.randrange(len(OFFERED[kind]))]
-        asked = Get(form, relation)
-        if self.value(asked) == UNKNOWN:
+        if self.value(Get(Named(entity), relation)) == UNKNOWN:
             raise Unanswerable
-        return Question(self.say(wordings(QUESTION, kind, relation), phrase), (asked,))
+        return Question(self.say(wordings(QUESTION, kind, relation), phrase), (Get(form, relation),))
 
     def works(self, least: int, most: int) -> tuple[int, list[int]]:
         """A person with so many works."""

@@ -52,6 +52,14 @@ QUESTION: dict[str, tuple[str, ...]] = {
     "river": ("On which river does {x} lie?", "What is the name of the river at {x}?"),
 }
 
+LEADS = (
+    *("", "Please find out: ", "I would like to know: ", "A reader asks: ", "Look this up: ", "One more question. "),
+    *("For a quiz: ", "Help me with this. ", "According to the encyclopaedia: ", "Question: ", "Can you tell me? "),
+    *("This came up today: ", "We could not agree on this. ", "For my notes: ", "Somebody wanted to know: "),
+    *("The question is: ", "Here is a riddle. ", "A letter to the editors asks: ", "For the record: ", "Next: "),
+    *("To settle a bet: ", "From the reading room: ", "A student asks: ", "For an index card: "),
+)
+"""What may stand before a question."""
 OFFICE = {"head": "was the head of {x}", "mayor": "was the mayor of {x}"}
 TABLE = {"population": "inhabitants did {x} have", "staff": "persons did {x} employ"}
 OFFERED: dict[str, tuple[str, ...]] = {

@@ -3,11 +3,13 @@
 import functools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from tir_gym.core.seeding import derive
-from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet
+from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet, split_of
 from tir_gym.envs.search_qa import asking, benchmarks
 from tir_gym.envs.search_qa.asking import Ask, Question
+from tir_gym.envs.search_qa.phrases import LEADS
 from tir_gym.envs.search_qa.plans import compile_plan
 from tir_gym.envs.search_qa.proof import Best, Both, Form, Get, Known, Named, Term, Unanswerable, Value, support
 from tir_gym.envs.search_qa.world.graph import UNKNOWN, Graph, Spec, graph_of
@@ -98,7 +100,7 @@ def prose_of(spec: Spec) -> Prose:
     return Prose(graph_of(spec))
 
 
-def draw(spec: Spec, cite: bool, rng: random.Random, level: int) -> Draft:
+def draw(spec: Spec, split: str, cite: bool, rng: random.Random, level: int) -> Draft:
     """A question of that difficulty about the world, answerable from its supporting passages and from nothing less."""
     prose = prose_of(spec)
     for attempt in range(_TRIES):
@@ -106,15 +108,25 @@ def draw(spec: Spec, cite: bool, rng: random.Random, level: int) -> Draft:
             family, make = LEVELS[level][rng.randrange(len(LEVELS[level]))]
         ask = Ask(rng, level, prose)
         try:
-            question = make(ask)
+            question = _led(make(ask), split, rng)
             values, pages = support(question.parts, prose)
         except Unanswerable:
             continue
         shown = [text_of(prose.graph, form, value) for form, value in zip(question.parts, values, strict=True)]
-        if len(shown) == 1 and any(shown[0] in text for text in (question.text, *(page.text for page in pages[:-1]))):
-            continue  # it would stand where nobody needs to have looked for it
+        listed = isinstance(question.parts[0], Best)  # the best of a list stands in the list
+        elsewhere = [question.text, *(page.text for page in pages[:-1] if not listed)]
+        if len(shown) == 1 and any(shown[0] in text for text in elsewhere):
+            continue  # it would be found by chance
         return _draft(question, values, shown, [page.id for page in pages], family, prose, cite)
     raise RuntimeError(f"the world of {spec} is too small for questions of difficulty {level}; ask for more passages")
+
+
+def _led(question: Question, split: str, rng: random.Random) -> Question:
+    """The question with words before it that put it into the split. Raises `Unanswerable` where none do."""
+    for lead in rng.sample(LEADS, len(LEADS)):
+        if split_of(lead + question.text) == split:
+            return replace(question, text=lead + question.text)
+    raise Unanswerable("no wording belongs to the split")
 
 
 def text_of(graph: Graph, form: Form, value: Value) -> str:
@@ -166,7 +178,7 @@ def make_tasks(
         spec = Spec(derive("encyclopaedia", world_seed, split) % 2**31, passages)
         name = GENERATED if (passages, world_seed) == (PASSAGES, 0) else f"{GENERATED}-{passages}-{world_seed}"
         name += "-cited" * cite
-        return GeneratedTasks(name, functools.partial(draw, spec, cite), split=split, difficulty=difficulty)
+        return GeneratedTasks(name, functools.partial(draw, spec, split, cite), split=split, difficulty=difficulty)
     return benchmarks.load(source, split, difficulty)
 
 

@@ -6,6 +6,7 @@ for what is not founded yet, teachers are older than their pupils, terms of offi
 """
 
 import functools
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -60,7 +61,7 @@ class Graph:
 
     def kind(self, entity: int) -> str:
         """What an entity is."""
-        return KINDS[int(np.searchsorted(self._bounds, entity, side="right")) - 1]
+        return KINDS[bisect_right(self._bounds, entity) - 1]
 
     def entity(self, kind: str, number: int) -> int:
         """The entity of that number among its kind."""

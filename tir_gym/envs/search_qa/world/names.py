@@ -16,26 +16,26 @@ _HEADS = (
     "Per Pol Quan Ral Ran Rel Ror Sal Sar Sel Sor Tal Tar Tel Tor Ul Um Val Var Vel Vor Wal Wen Yal Yor Zan Zel Zor"
 ).split()
 _HEARTS = (
-    "a abi adi aka alo ami ana aro avi e edo eka eli emo eri eva i ibo ido ika ilu imo ino iri iva o obe oda oke oli "
-    "ome ona oru ova u uba udi uke ulo uma uno ura uvi"
+    "a abi adi aka alo ami ana aro avi e edo eka eli emo eri eva i ibo ido ika ilu imo ino iri iva o obe oda oke "
+    "oli ome ona oru ova u uba udi uke ulo uma uno ura uvi"
 ).split()
 _TAILS = "b ck d dd g k l ll m n nd nt r rd rk rn s sk ss st t th v x z".split()
 _ENDS = "a as e el en er es i ia in is o on or os u um us y".split()
 _GIVEN = (
-    "Adra Belo Cason Daveth Edrin Fiora Galen Hestia Ilvar Jorin Kesta Lorn Maeva Neris Odran Perla Quill Rosk Sevra "
-    "Tamsin Ulric Vanya Wren Xanthe Yorick Zella Anselk Brisa Corvan Delphi Emric Farrah Gisko Halda Istan Jessa Kolm "
-    "Lirien Mordel Nadira Orlen Pavik Rhona Sorel Thessa Umbra Viktra Welda Yvaine Zoltar"
+    "Adra Belo Cason Daveth Edrin Fiora Galen Hestia Ilvar Jorin Kesta Lorn Maeva Neris Odran Perla Quill Rosk "
+    "Sevra Tamsin Ulric Vanya Wren Xanthe Yorick Zella Anselk Brisa Corvan Delphi Emric Farrah Gisko Halda Istan "
+    "Jessa Kolm Lirien Mordel Nadira Orlen Pavik Rhona Sorel Thessa Umbra Viktra Welda Yvaine Zoltar"
 ).split()
 _MIDDLES = "an bel dor en far gul hen il jor ka lem mir nos or pel quin ras sol tur ves wyn yar zen".split()
 _TOWNS = (
-    "burg by dale dorf ferry field ford gate grad ham haven hold holm hurst ing land ley mark mere minster moor mouth "
-    "port stad stead ton wick wold worth"
+    "burg by dale dorf ferry field ford gate grad ham haven hold holm hurst ing land ley mark mere minster moor "
+    "mouth port stad stead ton wick wold worth"
 ).split()
 _OLD_ENDS = "ova etta urn opolis ask ell onne".split()
 _TRADES = (
-    "Glassworks Shipyard Foundry Mills Instruments Press Brewery Railways Chemicals Textiles Mining Airlines Ceramics "
-    "Timber Optics Tobacco Breweries Pharmaceuticals Steelworks Publishing Clockworks Paper Salt Tramways Telegraph "
-    "Engines Porcelain Insurance Fisheries Cables Bicycles Furniture Confectionery Broadcasting Vineyards"
+    "Glassworks Shipyard Foundry Mills Instruments Press Brewery Railways Chemicals Textiles Mining Airlines "
+    "Ceramics Timber Optics Tobacco Breweries Pharmaceuticals Steelworks Publishing Clockworks Paper Salt Tramways "
+    "Telegraph Engines Porcelain Insurance Fisheries Cables Bicycles Furniture Confectionery Broadcasting Vineyards"
 ).split()
 _SCHOOLS = (
     "Academy;University;Conservatory;Polytechnic;Institute;Observatory;Seminary;College;School of Mines;Museum;"
@@ -47,15 +47,15 @@ _OCCASIONS = (
 ).split(";")
 _ADJECTIVES = (
     "Silent Amber Broken Crimson Distant Empty Fading Gilded Hidden Hollow Idle Jade Last Lonely Marble Narrow Old "
-    "Pale Quiet Restless Sacred Salted Second Seventh Shallow Sleeping Stolen Sunken Tender Third Twisted Unwritten Velvet "
-    "Wandering Weary White Winter Wooden Yellow Bitter Burning Copper Drowned Early Faithful Forgotten Frozen Golden "
-    "Green Grey Heavy Honest Inner Iron Kind Late Lesser Long Lost"
+    "Pale Quiet Restless Sacred Salted Second Seventh Shallow Sleeping Stolen Sunken Tender Third Twisted Unwritten "
+    "Velvet Wandering Weary White Winter Wooden Yellow Bitter Burning Copper Drowned Early Faithful Forgotten "
+    "Frozen Golden Green Grey Heavy Honest Inner Iron Kind Late Lesser Long Lost"
 ).split()
 _NOUNS = (
     "Orchard Lantern Harbour Mirror Staircase Garden Letter Bridge Clock River Tower Window Meadow Island Violin "
-    "Anchor Compass Kettle Ladder Feather Bell Candle Carpet Cloud Court Crown Door Drum Fountain Gate Hammer Hourglass Key "
-    "Lake Ledger Mask Mill Mountain Needle Ocean Palace Pearl Pilgrim Quarry Road Roof Rope Sailor Saddle Shepherd "
-    "Shore Spiral Station Stone Street Threshold Thorn Valley Voyage Well"
+    "Anchor Compass Kettle Ladder Feather Bell Candle Carpet Cloud Court Crown Door Drum Fountain Gate Hammer "
+    "Hourglass Key Lake Ledger Mask Mill Mountain Needle Ocean Palace Pearl Pilgrim Quarry Road Roof Rope Sailor "
+    "Saddle Shepherd Shore Spiral Station Stone Street Threshold Thorn Valley Voyage Well"
 ).split()
 
 

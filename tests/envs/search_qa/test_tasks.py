@@ -1,0 +1,162 @@
+"""Questions are answerable from their sources and from nothing less, and cannot be guessed."""
+
+import functools
+import json
+import random
+from collections import Counter
+
+import pytest
+
+from tests.play import make, play_oracle
+from tir_gym.envs.search_qa.proof import Get, Named, Stated, Unanswerable, Works, answer, support
+from tir_gym.envs.search_qa.tasks import LEVELS, draw, make_tasks, prose_of
+from tir_gym.envs.search_qa.world.graph import Spec
+from tir_gym.scoring.qa import same
+
+LEVEL_NUMBERS = sorted(LEVELS)
+
+
+@functools.cache
+def tasks_of(level, split="train", count=60):
+    tasks = make_tasks(None, split, level, passages=4_000)
+    return [tasks.task(7, index) for index in range(count)]
+
+
+def prose_for(task):
+    return prose_of(Spec(*task.data["world"]))
+
+
+@pytest.mark.parametrize("level", LEVEL_NUMBERS)
+def test_every_kind_of_question_is_asked_at_its_levels(level):
+    assert {task.family for task in tasks_of(level)} == {name for name, _ in LEVELS[level]}
+    assert all(task.difficulty == level for task in tasks_of(level))
+
+
+def test_one_to_six_hops_and_more_with_difficulty():
+    hops = {
+        level: [task.gold.data["hops"] for task in tasks_of(level) if task.family == "chain"]
+        for level in (3, 5, 7, 9, 10)
+    }
+    assert {level: round(sum(found) / len(found)) for level, found in hops.items()} == {3: 2, 5: 3, 7: 4, 9: 5, 10: 6}
+
+
+@pytest.mark.parametrize("level", LEVEL_NUMBERS)
+def test_sources_say_the_answer_and_the_question_does_not(level):
+    for task in tasks_of(level):
+        prose = prose_for(task)
+        pages = [prose.find(source) for source in task.gold.data["sources"]]
+        assert all(pages)
+        gold = task.gold.answer if isinstance(task.gold.answer, str) else task.gold.answer[0]
+        if ";" in gold or task.family in ("table", "counting"):
+            continue
+        assert any(gold in page.text for page in pages)
+        assert not same(task.prompt, [gold])
+        assert gold not in task.prompt
+        if task.family == "chain":
+            assert [gold in page.text for page in pages] == [False] * (len(pages) - 1) + [True]
+
+
+def test_a_form_is_refused_whose_sources_can_be_done_without():
+    task = next(task for task in tasks_of(7) if task.family == "superlative")
+    prose = prose_for(task)
+    graph = prose.graph
+    person = next(e for e in graph.works_of if len(graph.works_of[e]) == 3)
+    work = graph.works_of[person][0]
+    values, pages = support((Get(Named(work), "creator"),), prose)
+    assert values == (person,)
+    assert len(pages) == 1
+    with pytest.raises(
+        Unanswerable
+    ):  # the second part needs nothing that the first does not bring; the third is missing
+        answer(Get(Get(Named(work), "creator"), "born"), Stated(pages))
+    with pytest.raises(Unanswerable):
+        support((Get(Named(work), "no such relation"),), prose)
+    with pytest.raises(TypeError):
+        answer(Works(Named(person)), Stated(pages))
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_no_answer_is_frequent(split):
+    tasks = make_tasks(None, split, None)
+    golds = Counter()
+    for index in range(600):
+        gold = tasks.task(3, index).gold.answer
+        golds[gold if isinstance(gold, str) else gold[0]] += 1
+    assert golds.most_common(1)[0][1] <= 0.02 * 600
+
+
+def test_splits_are_about_different_worlds():
+    worlds = {split: tuple(tasks_of(2, split, 3)[0].data["world"]) for split in ("train", "validation", "test")}
+    assert len(set(worlds.values())) == 3
+
+
+def test_what_could_be_guessed_comes_with_what_cannot():
+    """Yes and no come with two years, "unknown" with its twin's answer, "false premise" with what is true."""
+    seen = Counter()
+    for task in [task for level in (3, 4, 5, 6, 7) for task in tasks_of(level)]:
+        gold = task.gold.answer if isinstance(task.gold.answer, str) else task.gold.answer[0]
+        parts = gold.split("; ")
+        if task.family == "yes-no":
+            assert parts[0] == ("yes" if int(parts[1]) < int(parts[2]) else "no")
+            seen[parts[0]] += 1
+        elif task.family == "unanswerable":
+            assert sorted(part == "unknown" for part in parts) == [False, True]
+            seen["unknown first" if parts[0] == "unknown" else "unknown last"] += 1
+        elif task.family == "false-premise":
+            seen["false" if parts[0] == "false premise" else "true"] += 1
+            assert len(parts) == 1 + (parts[0] == "false premise")
+        elif task.family == "counting":
+            assert parts[0].isdecimal()
+            assert len(parts) == 2
+        else:
+            assert len(parts) == 1
+    assert min(seen.values()) >= 5
+    assert set(seen) == {"yes", "no", "unknown first", "unknown last", "false", "true"}
+
+
+def test_aliases_are_accepted_and_tasks_are_plain_data():
+    tasks = [task for level in (1, 2, 4) for task in tasks_of(level)]
+    assert any(isinstance(task.gold.answer, list) for task in tasks)
+    for task in tasks:
+        plain = json.dumps([task.gold.answer, task.gold.plan, task.gold.data, task.data])
+        assert json.loads(plain) == [task.gold.answer, task.gold.plan, task.gold.data, task.data]
+
+
+def test_a_plan_holds_no_answer():
+    for level in LEVEL_NUMBERS:
+        for task in tasks_of(level):
+            gold = task.gold.answer if isinstance(task.gold.answer, str) else task.gold.answer[0]
+            assert gold not in json.dumps(task.gold.plan) or gold.isdecimal()
+
+
+def test_a_draw_depends_on_its_arguments_alone(monkeypatch):
+    spec = Spec(9, 1_000)
+    assert draw(spec, "train", False, random.Random(4), 6) == draw(spec, "train", False, random.Random(4), 6)
+    monkeypatch.setattr("tir_gym.envs.search_qa.tasks.LEVELS", {6: (("none", _never),)})
+    with pytest.raises(RuntimeError, match="too small"):
+        draw(spec, "train", False, random.Random(4), 6)
+
+
+def _never(ask):
+    raise Unanswerable
+
+
+@pytest.mark.parametrize("options", [{"tools": "browse"}, {"citations": True}, {"top_k": 5, "result_chars": 3_000}])
+def test_the_oracle_follows_the_proof_with_other_options(options):
+    env = make("tir/SearchQA-v0", passages=1_000, **options)
+    for seed in range(12):
+        play_oracle(env, seed)
+        assert env.rewards[1] == 1.0
+    env.close()
+
+
+@pytest.mark.soak
+def test_the_oracle_follows_the_proof_over_300_seeds_of_every_difficulty():
+    for level in LEVEL_NUMBERS:
+        env = make("tir/SearchQA-v0", difficulty=level)
+        scores = []
+        for seed in range(300):
+            play_oracle(env, seed)
+            scores.append(env.rewards[1])
+        assert sum(scores) == len(scores), level
+        env.close()
