@@ -26,7 +26,8 @@ def follow(plan: Mapping[str, Any]) -> Generator[Action, str, None]:
             searches = [(step, wanted) for step in ready for wanted in _wanted(step, slots)]
             if not searches:
                 break
-            calls = tuple(ToolCall("search", {"query": step["query"].format(*wanted)}) for step, wanted in searches)
+            queries = dict.fromkeys(step["query"].format(*wanted) for step, wanted in searches)
+            calls = tuple(ToolCall("search", {"query": query}) for query in queries)
             seen = yield Action(thought="I need to find out more.", calls=calls)
             passages = _PASSAGE.findall(seen)
             for step, wanted in searches:

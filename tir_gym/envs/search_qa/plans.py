@@ -147,7 +147,7 @@ class _Compiler:
         """Words of the sentence that states a relation."""
         wording = self.truth.page(entity, relation).wording.get(relation) or UNKNOWN_LINES[relation]
         literal = " ".join(part for part, _, _, _ in Formatter().parse(wording))
-        return " ".join(word for word in re.findall(r"[a-z]{4,}", literal))
+        return " ".join(re.findall(r"\b[a-z]{4,}\b", literal))
 
     def _pattern(self, entity: int, relation: str) -> str:
         """What the sentence looks like; "" where it says that it is not recorded."""
