@@ -1,7 +1,7 @@
 """What is searched: the encyclopaedia of a world, a benchmark's own passages, or an index on disk; made at first use.
 
 A corpus is named by a task's data: `{"world": [seed, passages]}`, `{"pool": PATH, "format": NAME}` or
-`{"index": FOLDER}`. Indexes of worlds and pools lie under `cache_root()`, one folder for each content.
+`{"index": SOURCE}`. Indexes of worlds and pools lie under `cache_root()`, one folder for each content.
 """
 
 import functools
@@ -18,9 +18,13 @@ from tir_gym.core.interfaces import Passage, Retriever
 from tir_gym.envs.search_qa.world.graph import Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import Prose
 from tir_gym.retrieval import Bm25, build
+from tir_gym.retrieval.layers import Cached
+from tir_gym.retrieval.opening import open_retriever
 
 IN_MEMORY = 2_000
 """A world of fewer passages is indexed in memory, in less time than it takes to read a file."""
+REMEMBERED = 1_000
+"""Queries whose hits are kept, for rollouts of one task search alike."""
 _GAPS = 4
 """So many sections in a row may be missing in a document."""
 _PART = re.compile(r"(.+)\.(\d{1,4})")
@@ -47,7 +51,7 @@ class Library(ABC):
         """What searches; made by the first who asks, while others wait."""
         with self._lock:
             if self._retriever is None:
-                self._retriever = self._opened()
+                self._retriever = Cached(self._opened(), REMEMBERED)
             return self._retriever
 
     @abstractmethod
@@ -133,14 +137,14 @@ class PoolLibrary(Library):
 
 
 class IndexLibrary(Library):
-    """An index on disk, made by `tir-gym index build`."""
+    """Another retriever, named as `open_retriever` takes it: the folder of an index, say."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, source: str) -> None:
         super().__init__()
-        self._folder = folder
+        self._source = source
 
     def _opened(self) -> Retriever:
-        return Bm25.open(self._folder)
+        return open_retriever(self._source)
 
 
 def _kept(name: str, content: str, passages: Any) -> Retriever:
@@ -177,4 +181,4 @@ def library_of(data: Mapping[str, Any]) -> Library:
 def _library(kind: str, *what: Any) -> Library:
     if kind == "world":
         return WorldLibrary(Spec(*what))
-    return PoolLibrary(Path(what[0]), what[1]) if kind == "pool" else IndexLibrary(Path(what[0]))
+    return PoolLibrary(Path(what[0]), what[1]) if kind == "pool" else IndexLibrary(what[0])

@@ -116,11 +116,11 @@ class _Draw:
 
     def whole(self, low: int, high: int, kind: str) -> Column:
         """Numbers from `low` to `high`, `high` not included, one for each of a kind."""
-        return self.rng.integers(low, high, self.counts[kind])
+        return np.asarray(self.rng.integers(low, high, self.counts[kind]), np.int64)
 
     def any_of(self, kind: str, count: int) -> Column:
         """So many entities of a kind."""
-        return self.rng.integers(0, self.counts[kind], count) + self.starts[kind]
+        return np.asarray(self.rng.integers(0, self.counts[kind], count) + self.starts[kind], np.int64)
 
     def born_about(self, years: Column) -> Column:
         """Persons born about these years."""
