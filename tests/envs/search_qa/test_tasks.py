@@ -131,10 +131,12 @@ def test_a_plan_holds_no_answer():
 
 def test_a_draw_depends_on_its_arguments_alone(monkeypatch):
     spec = Spec(9, 1_000)
-    assert draw(spec, "train", False, random.Random(4), 6) == draw(spec, "train", False, random.Random(4), 6)
+    assert draw(spec, "train", False, "questions", random.Random(4), 6) == draw(
+        spec, "train", False, "questions", random.Random(4), 6
+    )
     monkeypatch.setattr("tir_gym.envs.search_qa.tasks.LEVELS", {6: (("none", _never),)})
     with pytest.raises(RuntimeError, match="too small"):
-        draw(spec, "train", False, random.Random(4), 6)
+        draw(spec, "train", False, "questions", random.Random(4), 6)
 
 
 def _never(ask):
@@ -148,6 +150,60 @@ def test_the_oracle_follows_the_proof_with_other_options(options):
         play_oracle(env, seed)
         assert env.rewards[1] == 1.0
     env.close()
+
+
+REGIMES = ("entities", "report", "numbers", "exhaustive", "procedures", "notes", "masked")
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_is_asked_at_all_levels_and_solved_by_its_oracle(regime):
+    env = make("tir/SearchQA-v0", passages=4_000, regime=regime)
+    levels, golds, scores = set(), Counter(), []
+    for seed in range(40):
+        task = env.setting.tasks.draw(seed)
+        levels.add(task.difficulty)
+        golds[str(task.gold.answer)] += 1
+        if seed < 10:
+            play_oracle(env, seed)
+            scores.append(env.rewards[1])
+    assert len(levels) >= 8
+    assert max(golds.values()) <= 2
+    assert sum(scores) >= 9.5
+    env.close()
+
+
+def test_a_report_earns_what_it_names_and_a_list_by_its_f1():
+    env = make("tir/SearchQA-v0", passages=1_000, regime="report")
+    env.reset(seed=3)
+    task = env.setting.tasks.find(env.episode.task.id)
+    assert env.step(f"<answer>It is {task.gold.data['nuggets'][0][0]}.</answer>")[1] == pytest.approx(
+        1 / len(task.gold.data["nuggets"])
+    )
+    env.close()
+    env = make("tir/SearchQA-v0", passages=1_000, regime="exhaustive")
+    env.reset(seed=3)
+    wanted = env.setting.tasks.find(env.episode.task.id).gold.data["list"]
+    assert env.step(f"<answer>{wanted[0][0]}; Nobody Else</answer>")[1] == pytest.approx(2 / (2 + len(wanted)))
+    env.close()
+
+
+@pytest.mark.parametrize("noise", ["random_documents", "random_chat", "hard_negatives"])
+def test_noise_stands_before_the_question_and_is_named(noise):
+    plain, noisy = make("tir/SearchQA-v0", passages=1_000), make("tir/SearchQA-v0", passages=1_000, noise=noise)
+    for seed in range(6):
+        clean, task = plain.setting.tasks.draw(seed), noisy.setting.tasks.draw(seed)
+        ids = task.gold.data["distractors"]
+        assert task.prompt.endswith(clean.prompt)
+        assert len(task.prompt) > len(clean.prompt) + 100
+        assert len(set(ids)) == 3
+        assert not set(ids) & set(task.gold.data["sources"])
+        assert (task.gold.answer, task.gold.plan) == (clean.gold.answer, clean.gold.plan)
+        assert noisy.setting.tasks.find(task.id) == task
+        play_oracle(noisy, seed)
+        assert noisy.rewards[1] == 1.0
+    assert plain.setting.tasks.fingerprint != noisy.setting.tasks.fingerprint
+    plain.close()
+    noisy.close()
 
 
 @pytest.mark.soak

@@ -33,11 +33,16 @@ from tir_gym.envs.search_qa.world.prose import ENTITIES, Prose, table, terms
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question and what it asks for, part by part; `lead` stands before the parts in the answer ("false premise")."""
+    """A question and what it asks for, part by part.
+
+    `lead` stands before the parts in the answer ("false premise"). `score`: "" wants all parts in order, "nuggets" a
+    text that names them, "list" the items of the only part in any order.
+    """
 
     text: str
     parts: tuple[Form, ...]
     lead: str = ""
+    score: str = ""
 
 
 class Ask:

@@ -12,6 +12,8 @@ from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.tool import Toolkit
 from tir_gym.core.verify import Verifier
 from tir_gym.envs.search_qa.library import library_of
+from tir_gym.envs.search_qa.noise import Noise, NoisyTasks
+from tir_gym.envs.search_qa.regimes import Regime
 from tir_gym.envs.search_qa.show import Room, TokenCount
 from tir_gym.envs.search_qa.tasks import PASSAGES, catalogue, make_tasks
 from tir_gym.envs.search_qa.tools import (
@@ -41,10 +43,11 @@ _CITE = (
 class SearchQA(Domain):
     """Questions answered by searching.
 
-    Options: which tools; how the answer is measured and whether it must cite; passages a search brings, and the
-    characters and tokens an observation may have (`count_tokens`: a function of a text); passages and seed of the
-    generated encyclopaedia; `corpus`, the folder of an index to search instead of the tasks' own; `patterns` of
-    `find`; seconds a call of `python` may take, and its megabytes.
+    Options: what is asked (`regimes`); which tools; how the answer is measured and whether it must cite; passages a
+    search brings, and the characters and tokens an observation may have (`count_tokens`: a function of a text);
+    passages and seed of the generated encyclopaedia; `corpus`, an index to search instead of the tasks' own; kind and
+    number of what is put before the question as noise; `patterns` of `find`; seconds a call of `python` may take, and
+    its megabytes.
     """
 
     name: ClassVar[str] = "SearchQA"
@@ -71,6 +74,7 @@ class SearchQA(Domain):
         {"id": "form", "question": "Was every turn well formed?", "rule": "well_formed", "needs": ["searched"]},
     )
 
+    regime: Regime = "questions"
     tools: ToolChoice = "search"
     measure: Measure = "em"
     citations: bool = False
@@ -81,6 +85,8 @@ class SearchQA(Domain):
     passages: Annotated[int, Field(ge=300, le=1_000_000)] = PASSAGES
     world_seed: Annotated[int, Field(ge=0)] = 0
     corpus: str = ""
+    noise: Noise = "none"
+    noise_count: Annotated[int, Field(ge=1, le=10)] = 3
     patterns: Literal["literal", "re2"] = "literal"
     call_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     memory_mb: Annotated[int, Field(ge=32)] = 512
@@ -100,7 +106,8 @@ class SearchQA(Domain):
 
     def tasks(self, source: str | None, split: str, difficulty: int | None) -> TaskSet:
         """Generated questions, or the file of a known benchmark ("hotpotqa:PATH")."""
-        return make_tasks(source, split, difficulty, self.passages, self.world_seed, self.citations)
+        tasks = make_tasks(source, split, difficulty, self.passages, self.world_seed, self.citations, self.regime)
+        return tasks if self.noise == "none" else NoisyTasks(tasks, self.noise, self.noise_count, self.corpus)
 
     def briefing(self, actor: str, task: Task) -> str:
         """The question; where the answer must cite, with word of it."""

@@ -7,6 +7,7 @@ from typing import Any
 from tir_gym.core.action import Action, ToolCall
 
 _PASSAGE = re.compile(r"Doc \d+\(Title: (.*?)\) \[([\w.:-]+)\] (.*?)(?=Doc \d+\(Title: |\Z)", re.DOTALL)
+_SEARCHING = ("read", "who", "collect")
 _NOT_RECORDED = "is not recorded anywhere"
 
 
@@ -26,8 +27,11 @@ def follow(plan: Mapping[str, Any]) -> Generator[Action, str, None]:
             searches = [(step, wanted) for step in ready for wanted in _wanted(step, slots)]
             if not searches:
                 break
-            queries = dict.fromkeys(step["query"].format(*wanted) for step, wanted in searches)
-            calls = tuple(ToolCall("search", {"query": query}) for query in queries)
+            asked = [step.get("queries") or [step["query"].format(*wanted)] for step, wanted in searches]
+            queries = {query: step.get("k") for some, (step, _) in zip(asked, searches, strict=True) for query in some}
+            calls = tuple(
+                ToolCall("search", {"query": query} | ({"k": k} if k else {})) for query, k in queries.items()
+            )
             seen = yield Action(thought="I need to find out more.", calls=calls)
             passages = _PASSAGE.findall(seen)
             for step, wanted in searches:
@@ -43,12 +47,17 @@ def follow(plan: Mapping[str, Any]) -> Generator[Action, str, None]:
 
 def _needs(step: Mapping[str, Any]) -> list[str]:
     more = [step[name] for name in ("of", "other", "year") if name in step]
-    return [*step.get("needs", ()), *more, *(name for pair in step.get("pairs", ()) for name in pair)]
+    return [
+        *step.get("needs", ()),
+        *more,
+        *step.get("all", ()),
+        *(name for pair in step.get("pairs", ()) for name in pair),
+    ]
 
 
 def _wanted(step: Mapping[str, Any], slots: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """What a search is made for: once for the values of its slots, or for each of several."""
-    if step["do"] not in ("read", "who"):
+    if step["do"] not in _SEARCHING:
         return []
     values = [slots[name] for name in step["needs"]]
     return [(one,) for one in values[0]] if step.get("each") else [tuple(values)]
@@ -62,6 +71,11 @@ def _take(
     read: dict[str, None],
 ) -> None:
     """Put what was found into the step's slot. Raises `_Lost`."""
+    if step["do"] == "collect":
+        held = {title.partition(": ")[0]: passage for title, passage, text in passages if _any(step["texts"], text)}
+        slots[step["to"]] = "; ".join(held)
+        read.update(dict.fromkeys(held.values()))
+        return
     if step["do"] == "who":
         for title, passage, text in passages:
             if all(wording in text for wording in step["texts"]):
@@ -82,6 +96,10 @@ def _take(
     raise _Lost
 
 
+def _any(texts: list[str], text: str) -> bool:
+    return any(re.search(re.escape(one) + r"\b", text) for one in texts)
+
+
 def _sentence(step: Mapping[str, Any], text: str, slots: Mapping[str, Any]) -> str:
     """What a passage says where the plan looks. Raises `_Lost`."""
     if "year" in step:
@@ -99,7 +117,7 @@ def _sentence(step: Mapping[str, Any], text: str, slots: Mapping[str, Any]) -> s
 def _reckoned(steps: list[dict[str, Any]], slots: dict[str, Any]) -> list[dict[str, Any]]:
     """Do the steps that need no search, for as long as there are such; what is left."""
     while True:
-        ready = [s for s in steps if s["do"] not in ("read", "who") and all(name in slots for name in _needs(s))]
+        ready = [s for s in steps if s["do"] not in _SEARCHING and all(name in slots for name in _needs(s))]
         if not ready:
             return steps
         for step in ready:
@@ -119,6 +137,10 @@ def _worked_out(step: Mapping[str, Any], slots: Mapping[str, Any]) -> Any:
             return len(slots[step["of"]])
         case "minus":
             return _number(slots[step["of"]]) - _number(slots[step["other"]])
+        case "sum":
+            return sum(_number(slots[name]) for name in step["all"])
+        case "order":
+            return "; ".join(sorted(slots[step["of"]], key=lambda one: int(slots[step["of"]][one])))
         case "before":
             return "yes" if _number(slots[step["of"]]) < _number(slots[step["other"]]) else "no"
     raise ValueError(f"no step {step['do']!r}")

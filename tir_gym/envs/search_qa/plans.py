@@ -7,7 +7,8 @@ A plan is JSON data: `constants` (what the question names), `steps`, `parts` (th
   `each` is a slot that holds several, for each of which that is done; `split` makes several of what is found; with
   `year` the pattern has three groups, from, to and who.
 - `who`: search for `query`, find a passage that holds all `texts`; what it is about is found.
-- `best`, `later`, `count`, `minus`, `before`: work on slots.
+- `collect`: search for each of `queries`; what all the passages are about that hold one of `texts` is found.
+- `best`, `later`, `count`, `minus`, `sum`, `order`, `before`: work on slots.
 """
 
 import re
@@ -22,20 +23,25 @@ from tir_gym.envs.search_qa.proof import (
     Count,
     Form,
     Get,
+    Holders,
     Known,
     Later,
     Latest,
     Minus,
     Named,
+    Order,
+    Sum,
     Term,
     Truth,
     Works,
     answer,
 )
 from tir_gym.envs.search_qa.world.prose import Prose, before, pattern
-from tir_gym.envs.search_qa.world.wording import REGISTER, UNKNOWN_LINES, WORKS_LINES
+from tir_gym.envs.search_qa.world.wording import REGISTER, SECTIONS, UNKNOWN_LINES, WORKS_LINES
 
 Step = dict[str, Any]
+_MANY = 8
+"""Passages that a search brings which looks for all there are."""
 
 
 def compile_plan(parts: tuple[Form, ...], lead: str, prose: Prose, cite: bool) -> dict[str, Any]:
@@ -92,6 +98,12 @@ class _Compiler:
                 return self._step(do="count", of=self.slot(among))
             case Minus(one, other):
                 return self._step(do="minus", of=self.slot(one), other=self.slot(other))
+            case Sum(of):
+                return self._step(do="sum", all=[self.slot(one) for one in of])
+            case Order(of, relation):
+                return self._step(do="order", of=self._numbers(of, relation))
+            case Holders(kind, relation, value):
+                return self._collect(kind, relation, self.prose.graph.name(value))
             case Before(one, other):
                 return self._step(do="before", of=self.slot(one), other=self.slot(other))
 
@@ -134,6 +146,15 @@ class _Compiler:
             "pattern": pattern(REGISTER, "claim"),
         }
         return self._step(do="read", needs=[self.slot(of), year], **step)
+
+    def _collect(self, kind: str, relation: str, name: str) -> str:
+        """A search for each wording in which an article may say it."""
+        slots = [slot for _, slots in SECTIONS[kind] for slot in slots if f"{{{relation}}}" in slot[0]]
+        heading = next(heading for heading, slots_ in SECTIONS[kind] if slots[0] in slots_)
+        told = [before(wording, relation) + name for slot in slots for wording in slot]
+        return self._step(
+            do="collect", queries=[f"{one} {heading}".strip() for one in told], k=_MANY, texts=told, needs=[]
+        )
 
     def _entity(self, form: Form) -> int:
         return int(answer(form, self.truth))

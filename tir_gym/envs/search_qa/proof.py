@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from tir_gym.envs.search_qa.world.graph import UNKNOWN
 from tir_gym.envs.search_qa.world.prose import Fact, Page, Prose
 from tir_gym.envs.search_qa.world.wording import SECTIONS
@@ -129,7 +131,48 @@ class Before:
     other: "Form"
 
 
-Form = Named | Known | Get | Term | Cell | Minus | Latest | Works | Later | Best | Count | Both | Before
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The sum of several numbers."""
+
+    of: "tuple[Form, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Several entities in the order of their numbers, the smallest first; as their numbers with semicolons between."""
+
+    of: "tuple[Named, ...]"
+    relation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """All entities of a kind for which a relation holds a value; as their numbers with semicolons between."""
+
+    kind: str
+    relation: str
+    value: int
+
+
+Form = (
+    Named
+    | Known
+    | Get
+    | Term
+    | Cell
+    | Minus
+    | Latest
+    | Works
+    | Later
+    | Best
+    | Count
+    | Both
+    | Before
+    | Sum
+    | Order
+    | Holders
+)
 """What is asked for: an entity, a number, a text, or (`Works`, `Later`) several entities."""
 
 
@@ -142,6 +185,9 @@ class Source(Protocol):
 
     def holding(self, relation: str, value: Value, hint: int) -> set[int]:
         """The entities for which a relation holds a value; the whole truth is only asked about `hint`."""
+
+    def holders(self, kind: str, relation: str, value: Value) -> set[int]:
+        """All entities of a kind for which a relation holds a value."""
 
 
 class Stated:
@@ -157,6 +203,10 @@ class Stated:
     def holding(self, relation: str, value: Value, hint: int) -> set[int]:
         """Every entity of which they state it."""
         return {fact.subject for fact in self._facts if fact.relation == relation and fact.value == value}
+
+    def holders(self, kind: str, relation: str, value: Value) -> set[int]:
+        """Every entity of which they state it."""
+        return self.holding(relation, value, -1)
 
 
 _PLACES = {
@@ -197,6 +247,13 @@ class Truth:
         """The entity itself, where it holds."""
         return {hint} if any(fact.value == value for fact in self.facts(hint, relation)) else set()
 
+    def holders(self, kind: str, relation: str, value: Value) -> set[int]:
+        """Every entity of that kind in the world."""
+        graph = self.prose.graph
+        column = graph.columns[kind, relation]
+        found = {graph.entity(kind, number) for number in np.flatnonzero(column == value).tolist()}
+        return {one for one in found if self.holding(relation, value, one)}
+
 
 # --- working it out --------------------------------------------------------------------------------------------------
 def answer(form: Form, source: Source) -> Value:
@@ -227,6 +284,16 @@ def answer(form: Form, source: Source) -> Value:
             return len(_several(among, source))
         case Both(first, one, second, other, entity):
             return _only(source.holding(first, one, entity) & source.holding(second, other, entity))
+        case Sum(of):
+            return sum(int(answer(one, source)) for one in of)
+        case Order(of, relation):
+            numbers = {_entity(one, source): one for one in of}
+            return ";".join(map(str, sorted(numbers, key=lambda one: _number(one, relation, source))))
+        case Holders(kind, relation, value):
+            held = source.holders(kind, relation, value)
+            if not held:
+                raise Unanswerable
+            return ";".join(map(str, sorted(held)))
         case Before(one, other):
             return "yes" if int(answer(one, source)) < int(answer(other, source)) else "no"
     raise TypeError(f"{type(form).__name__} is several things")

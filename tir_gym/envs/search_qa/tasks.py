@@ -4,6 +4,7 @@ import functools
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from tir_gym.core.seeding import derive
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet, split_of
@@ -11,7 +12,21 @@ from tir_gym.envs.search_qa import asking, benchmarks
 from tir_gym.envs.search_qa.asking import Ask, Question
 from tir_gym.envs.search_qa.phrases import LEADS
 from tir_gym.envs.search_qa.plans import compile_plan
-from tir_gym.envs.search_qa.proof import Best, Both, Form, Get, Known, Named, Term, Unanswerable, Value, support
+from tir_gym.envs.search_qa.proof import (
+    Best,
+    Both,
+    Form,
+    Get,
+    Holders,
+    Known,
+    Named,
+    Order,
+    Term,
+    Unanswerable,
+    Value,
+    support,
+)
+from tir_gym.envs.search_qa.regimes import REGIMES, Regime
 from tir_gym.envs.search_qa.world.graph import UNKNOWN, Graph, Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import ENTITIES, Prose
 
@@ -100,12 +115,13 @@ def prose_of(spec: Spec) -> Prose:
     return Prose(graph_of(spec))
 
 
-def draw(spec: Spec, split: str, cite: bool, rng: random.Random, level: int) -> Draft:
+def draw(spec: Spec, split: str, cite: bool, regime: Regime, rng: random.Random, level: int) -> Draft:
     """A question of that difficulty about the world, answerable from its supporting passages and from nothing less."""
     prose = prose_of(spec)
     for attempt in range(_TRIES):
         if attempt % 40 == 0:  # a kind may have nothing to ask of a small world
-            family, make = LEVELS[level][rng.randrange(len(LEVELS[level]))]
+            offered = LEVELS[level] if regime == "questions" else ((regime, REGIMES[regime]),)
+            family, make = offered[rng.randrange(len(offered))]
         ask = Ask(rng, level, prose)
         try:
             question = _led(make(ask), split, rng)
@@ -131,6 +147,8 @@ def _led(question: Question, split: str, rng: random.Random) -> Question:
 
 def text_of(graph: Graph, form: Form, value: Value) -> str:
     """The value of a form as the answer has it."""
+    if isinstance(form, Order | Holders):
+        return "; ".join(graph.name(int(one)) for one in str(value).split(";"))
     if isinstance(value, str):
         return value
     if value == UNKNOWN:
@@ -158,7 +176,11 @@ def _draft(
     if entity and not more and not question.lead and (alias := prose.graph.alias(int(value))):
         answer = [text, alias]
     plan = compile_plan(question.parts, question.lead, prose, cite)
-    data = {"sources": sources, "hops": len(sources)}
+    data: dict[str, Any] = {"sources": sources, "hops": len(sources)}
+    if question.score == "nuggets":
+        data["nuggets"] = [[one] for one in shown]
+    elif question.score == "list":
+        data["list"] = [[one] for one in shown[0].split("; ")]
     return Draft(question.text, Gold(answer, plan, data), family, {"world": [spec.seed, spec.passages]})
 
 
@@ -169,6 +191,7 @@ def make_tasks(
     passages: int = PASSAGES,
     world_seed: int = 0,
     cite: bool = False,
+    regime: Regime = "questions",
 ) -> TaskSet:
     """Generated questions (None), or a benchmark's file ("NAME:PATH"). Each split has an encyclopaedia of its own.
 
@@ -177,8 +200,10 @@ def make_tasks(
     if source is None:
         spec = Spec(derive("encyclopaedia", world_seed, split) % 2**31, passages)
         name = GENERATED if (passages, world_seed) == (PASSAGES, 0) else f"{GENERATED}-{passages}-{world_seed}"
-        name += "-cited" * cite
-        return GeneratedTasks(name, functools.partial(draw, spec, split, cite), split=split, difficulty=difficulty)
+        name += "-cited" * cite + f"-{regime}" * (regime != "questions")
+        return GeneratedTasks(
+            name, functools.partial(draw, spec, split, cite, regime), split=split, difficulty=difficulty
+        )
     return benchmarks.load(source, split, difficulty)
 
 

@@ -145,6 +145,10 @@ class Prose:
             pages.append(self._comment(voice))
         return pages
 
+    def fields(self, entity: int) -> dict[str, str]:
+        """What the fields of wordings stand for in the article on an entity."""
+        return self._voice(entity)
+
     def section(self, entity: int, number: int) -> Page | None:
         """One section, None where it has nothing to say; the last ones asked for are remembered."""
         key = entity, number
