@@ -67,7 +67,7 @@ def test_close_leaves_nothing_of_a_batch_in_mid_episode(env_id):
     assert footprint()[1:] == (descriptors, threads)
 
 
-WITHOUT_PROCESSES = ("tir/SearchQA-v0",)
+WITHOUT_PROCESSES = ("tir/SearchQA-v0", "tir/ToolRetrieval-v0")
 LAST_USER = """
 import sys
 from tests.play import make, play_oracle, replay
