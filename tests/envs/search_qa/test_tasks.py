@@ -3,13 +3,17 @@
 import functools
 import json
 import random
+import re
 from collections import Counter
 
 import pytest
 
 from tests.play import make, play_oracle
+from tir_gym.core.verify import Answer, Evidence
+from tir_gym.envs.search_qa.env import SearchQA
 from tir_gym.envs.search_qa.proof import Get, Named, Stated, Unanswerable, Works, answer, support
 from tir_gym.envs.search_qa.tasks import LEVELS, draw, make_tasks, prose_of
+from tir_gym.envs.search_qa.verify import SearchVerifier
 from tir_gym.envs.search_qa.world.graph import Spec
 from tir_gym.scoring.qa import same
 
@@ -83,6 +87,33 @@ def test_no_answer_is_frequent(split):
         gold = tasks.task(3, index).gold.answer
         golds[gold if isinstance(gold, str) else gold[0]] += 1
     assert golds.most_common(1)[0][1] <= 0.02 * 600
+
+
+def test_reading_the_question_alone_earns_no_more_than_the_floor():
+    """Policies that see the question and search nothing: they name what it names, or say what is said often."""
+    tasks = make_tasks(None, "train", None)
+    named = re.compile(r"(?:[A-Z][a-z]+ )+(?:of [A-Z][a-z]+)?|[A-Z][a-z]+")
+    readers = {
+        "first name": lambda names, prompt: names[0],
+        "last name": lambda names, prompt: names[-1],
+        "two names": lambda names, prompt: "; ".join(names[-2:]),
+        "in their order": lambda names, prompt: "; ".join(names),
+        "unknown": lambda names, prompt: "unknown",
+        "unknown and a name": lambda names, prompt: f"unknown; {names[-1]}",
+        "false premise": lambda names, prompt: f"false premise; {names[-1]}",
+        "yes": lambda names, prompt: "yes",
+        "a year": lambda names, prompt: "1850",
+        "a year of the question": lambda names, prompt: (re.findall(r"\d{4}", prompt) or ["1850"])[-1],
+        "a count": lambda names, prompt: f"2; {names[-1]}",
+    }
+    verifier, scores = SearchVerifier(), Counter()
+    for index in range(300):
+        task = tasks.task(11, index)
+        names = [name.strip() for name in named.findall(task.prompt)] or [""]
+        for name, read in readers.items():
+            evidence = Evidence(task.public, Answer(read(names, task.prompt)), (), None, (), "answer")
+            scores[name] += verifier.score(evidence, task.gold).value
+    assert max(scores.values()) <= SearchQA.floor * 300, scores
 
 
 def test_splits_are_about_different_worlds():

@@ -290,10 +290,10 @@ def answer(form: Form, source: Source) -> Value:
             numbers = {_entity(one, source): one for one in of}
             return ";".join(map(str, sorted(numbers, key=lambda one: _number(one, relation, source))))
         case Holders(kind, relation, value):
-            held = source.holders(kind, relation, value)
-            if not held:
+            holders = source.holders(kind, relation, value)
+            if not holders:
                 raise Unanswerable
-            return ";".join(map(str, sorted(held)))
+            return ";".join(map(str, sorted(holders)))
         case Before(one, other):
             return "yes" if int(answer(one, source)) < int(answer(other, source)) else "no"
     raise TypeError(f"{type(form).__name__} is several things")
