@@ -119,6 +119,12 @@ def catalogue(seed: int, count: int) -> tuple[Offer, ...]:
     return tuple(offers)
 
 
+@functools.lru_cache(8)
+def done_by(seed: int, count: int) -> frozenset[tuple[str, str, str]]:
+    """What the tools do, to what, and where."""
+    return frozenset((one.action, one.thing, one.place) for one in catalogue(seed, count))
+
+
 def index_of(data: Mapping[str, Any]) -> Cached:
     """What searches the descriptions that a task's data names; one a process."""
     if "catalogue" in data:

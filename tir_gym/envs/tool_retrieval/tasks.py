@@ -6,7 +6,7 @@ import random
 from tir_gym.core.seeding import derive
 from tir_gym.core.task import Draft, GeneratedTasks, Gold, TaskSet
 from tir_gym.envs.tool_retrieval import benchmarks
-from tir_gym.envs.tool_retrieval.catalogue import ACTIONS, OBJECTS, PLACES, Offer, catalogue
+from tir_gym.envs.tool_retrieval.catalogue import ACTIONS, OBJECTS, PLACES, Offer, catalogue, done_by
 
 GENERATED = "toolretrieval"
 NONE = "none"
@@ -15,7 +15,7 @@ NONE = "none"
 def draw(seed: int, count: int, rng: random.Random, level: int) -> Draft:
     """A request with more needs, more of them in other words, and more of them met by none with difficulty."""
     offers = catalogue(seed, count)
-    there = {(one.action, one.thing, one.place) for one in offers}
+    there = done_by(seed, count)
     wanted = 1 + (level - 1) // 3
     needs, answers, steps = [], [], []
     chosen = rng.sample(offers, wanted)
