@@ -174,7 +174,9 @@ def _never(ask):
     raise Unanswerable
 
 
-@pytest.mark.parametrize("options", [{"tools": "browse"}, {"citations": True}, {"top_k": 5, "result_chars": 3_000}])
+@pytest.mark.parametrize(
+    "options", [{"tools": "browse"}, {"citations": True}, {"top_k": 5, "result_tokens": 2_000, "count_tokens": len}]
+)
 def test_the_oracle_follows_the_proof_with_other_options(options):
     env = make("tir/SearchQA-v0", passages=1_000, **options)
     for seed in range(12):
@@ -210,6 +212,10 @@ def test_a_report_earns_what_it_names_and_a_list_by_its_f1():
     assert env.step(f"<answer>It is {task.gold.data['nuggets'][0][0]}.</answer>")[1] == pytest.approx(
         1 / len(task.gold.data["nuggets"])
     )
+    env.reset(seed=3)
+    prose = prose_for(task)
+    read = "\n".join(prose.find(source).text for source in task.gold.data["sources"])
+    assert env.step(f"<answer>{read} {' '.join(nugget[0] for nugget in task.gold.data['nuggets'])}</answer>")[1] == 0.0
     env.close()
     env = make("tir/SearchQA-v0", passages=1_000, regime="exhaustive")
     env.reset(seed=3)

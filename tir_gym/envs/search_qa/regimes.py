@@ -63,8 +63,14 @@ def report(a: Ask) -> Question:
     if len(parts) < 2:
         raise Unanswerable
     wanted = ", ".join(part.relation for part in parts)
-    text = f"Write a short report on {phrase}. It must say at least this: {wanted}."
+    longest = report_chars(len(parts))
+    text = f"Write a report on {phrase} in at most {longest} characters. It must say at least this: {wanted}."
     return Question(text, tuple(parts), score="nuggets")
+
+
+def report_chars(nuggets: int) -> int:
+    """How long a report may be: what was read does not fit into it unchanged."""
+    return 100 + 100 * nuggets
 
 
 def numbers(a: Ask) -> Question:

@@ -26,7 +26,7 @@ from tir_gym.envs.search_qa.proof import (
     Value,
     support,
 )
-from tir_gym.envs.search_qa.regimes import REGIMES, Regime
+from tir_gym.envs.search_qa.regimes import REGIMES, Regime, report_chars
 from tir_gym.envs.search_qa.world.graph import UNKNOWN, Graph, Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import ENTITIES, Prose
 
@@ -178,7 +178,7 @@ def _draft(
     plan = compile_plan(question.parts, question.lead, prose, cite)
     data: dict[str, Any] = {"sources": sources, "hops": len(sources)}
     if question.score == "nuggets":
-        data["nuggets"] = [[one] for one in shown]
+        data |= {"nuggets": [[one] for one in shown], "longest": report_chars(len(shown))}
     elif question.score == "list":
         data["list"] = [[one] for one in shown[0].split("; ")]
     return Draft(question.text, Gold(answer, plan, data), family, {"world": [spec.seed, spec.passages]})

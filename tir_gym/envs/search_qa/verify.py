@@ -29,7 +29,7 @@ class SearchVerifier(Verifier):
 
     A gold of several parts (`; ` between them) wants all of them, in order, each exactly; a gold list
     (`gold.data["list"]`, alternatives of each item) is measured by set F1; gold nuggets (`gold.data["nuggets"]`) by
-    the share named.
+    the share named in at most `gold.data["longest"]` characters.
     Where gold is that there is no answer (`gold.data["abstain"]`) the answer must say that and nothing else.
 
     Where gold could be guessed (yes, no, or that there is no answer) and it is known which passages settle it
@@ -59,7 +59,7 @@ class SearchVerifier(Verifier):
             right = qa.abstains(text)
             return float(right), "rightly says that there is no answer" if right else "there is no answer"
         if nuggets := gold.data.get("nuggets"):
-            value = qa.nugget_recall(text, nuggets)
+            value = qa.nugget_recall(text, nuggets, gold.data.get("longest", qa.MAX_CHARS))
             return value, f"names {value:.0%} of what belongs to it"
         if wanted := gold.data.get("list"):
             value = qa.set_f1(qa.items_of(text), wanted)
