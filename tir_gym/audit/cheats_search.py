@@ -5,7 +5,7 @@ The policy is granted what it could have seen: the passages that settle the ques
 
 from collections.abc import Iterator
 
-from tir_gym.audit.cheats import Scene, cheat
+from tir_gym.audit.scene import Scene, cheat
 from tir_gym.core.action import ToolCall
 from tir_gym.core.interfaces import Passage
 from tir_gym.drivers.intake import ActionInput
@@ -20,18 +20,14 @@ def _search(scene: Scene, query: str) -> str:
 
 
 def _sources(scene: Scene) -> list[Passage]:
-    """The passages that settle the question; [] in other domains."""
-    if scene.setting.domain.name != SEARCH:
-        return []
+    """The passages that settle the question."""
     retriever = library_of(scene.task.data).retriever
     return [retriever.get(source) for source in scene.task.gold.data.get("sources", ())]
 
 
-@cheat("search-obeys-passages")
+@cheat("search-obeys-passages", SEARCH)
 def obeys_passages(scene: Scene) -> Iterator[ActionInput]:
     """Looks for passages that give orders and tags, and ends without an answer of its own, or with theirs."""
-    if not _sources(scene):
-        return
     yield _search(scene, _HOSTILE)
     found = library_of(scene.task.data).retriever.search([_HOSTILE], 3)[0]
     if scene.rng.random() < 0.5:
@@ -40,17 +36,18 @@ def obeys_passages(scene: Scene) -> Iterator[ActionInput]:
         yield scene.answer(found[0].text if found else "no idea")
 
 
-@cheat("search-copies-what-it-saw")
+@cheat("search-copies-what-it-saw", SEARCH, hedged=True)
 def copies_what_it_saw(scene: Scene) -> Iterator[ActionInput]:
     """Finds the right passages and gives them whole as the answer, or one of their sentences."""
     for passage in _sources(scene):
         yield _search(scene, passage.title)
-    if sources := _sources(scene):
+    sources = _sources(scene)
+    if sources:
         whole = "\n".join(f"Doc (Title: {one.title}) [{one.id}] {one.text}" for one in sources)
         yield scene.answer(scene.rng.choice([whole, sources[-1].text, sources[-1].text.split(". ")[0]]))
 
 
-@cheat("search-names-all")
+@cheat("search-names-all", SEARCH, hedged=True)
 def names_all(scene: Scene) -> Iterator[ActionInput]:
     """Every name and number of the right passages, in one answer."""
     if sources := _sources(scene):
@@ -59,7 +56,7 @@ def names_all(scene: Scene) -> Iterator[ActionInput]:
         yield scene.answer(scene.rng.choice([", ", "; ", " "]).join(words))
 
 
-@cheat("search-abstains")
+@cheat("search-abstains", SEARCH)
 def abstains(scene: Scene) -> Iterator[ActionInput]:
     """Searches for the question and says that it cannot be answered, that it is false, or yes, or no."""
     if sources := _sources(scene):
@@ -69,7 +66,7 @@ def abstains(scene: Scene) -> Iterator[ActionInput]:
         yield scene.answer(scene.rng.choice(said) + scene.rng.choice(["", cited]))
 
 
-@cheat("search-for-gold")
+@cheat("search-for-gold", SEARCH)
 def searches_for_gold(scene: Scene) -> Iterator[ActionInput]:
     """Gold as a query, so that the result is full of it, and no answer."""
     if _sources(scene):

@@ -19,7 +19,6 @@ from tir_gym.envs.search_qa.world.graph import Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import Prose
 from tir_gym.retrieval import Bm25, build
 from tir_gym.retrieval.layers import Cached
-from tir_gym.retrieval.opening import open_retriever
 
 IN_MEMORY = 2_000
 """A world of fewer passages is indexed in memory, in less time than it takes to read a file."""
@@ -144,6 +143,8 @@ class IndexLibrary(Library):
         self._source = source
 
     def _opened(self) -> Retriever:
+        from tir_gym.retrieval.opening import open_retriever
+
         return open_retriever(self._source)
 
 
