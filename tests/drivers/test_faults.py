@@ -12,7 +12,7 @@ from tests.play import as_bytes, make
 from tests.processes import descendants, wait_until_gone
 from tir_gym.core.interfaces import ForkError
 from tir_gym.drivers.intake import to_action
-from tir_gym.drivers.slot import wait
+from tir_gym.drivers.loop import Loop
 from tir_gym.executors import ForkServer
 
 CALL = '<call name="python"><arg name="code">x = 1</arg></call>'
@@ -36,8 +36,13 @@ def begin(slot, text):
 
 
 def end(*slots):
-    while busy := [slot for slot in slots if slot.busy]:
-        wait(busy)
+    loop = Loop()
+    for number, slot in enumerate(slots):
+        if slot.busy:
+            loop.add(number, slot)
+    while loop.busy:
+        loop.run()
+    loop.close()
     return [slot.result() for slot in slots]
 
 

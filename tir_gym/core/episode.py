@@ -36,7 +36,7 @@ from tir_gym.core.view import NO_GROUP, NO_PROGRESS, EpisodeView, GroupView, Pro
 MAX_USER_MOVES = 32
 """A scripted actor that moves this often without a word to the policy is broken."""
 
-TRUNCATING = {"max_turns": Outcome.TRUNCATED, "max_virtual_s": Outcome.TIMEOUT}
+TRUNCATING = {"max_turns": Outcome.TRUNCATED, "max_virtual_s": Outcome.TIMEOUT, "deadline": Outcome.TIMEOUT}
 """Ends by a limit: the episode is truncated, whatever the verdict."""
 
 
@@ -104,6 +104,7 @@ class Episode:
         self._seen = dict.fromkeys(self.toolkits, 0)
         self._policy_turns = dict.fromkeys(self.toolkits, 0)
         self._last_policy = next(actor.name for actor in domain.actors if not actor.scripted)
+        self._imposed = ""
         self._user_moves = 0
         self._move: tuple[str, Action] | None = None
         self._turn: Turn | None = None
@@ -160,6 +161,10 @@ class Episode:
         else:
             self._desk.resolve(running, result)
         return self._settle()
+
+    def impose(self, reason: str) -> None:
+        """End the episode with the turn that is being taken or comes next, for a reason of the driver's."""
+        self._imposed = reason
 
     def abort(self, reason: str) -> Turn:
         """The environment failed: end the episode as `env_error`, whatever was in flight."""
@@ -320,6 +325,8 @@ class Episode:
             self._end("answer")
         elif action.finish is not None:
             self._end("finish")
+        elif self._imposed:
+            self._end(self._imposed)
         elif action.void and self.setting.void_ends:
             self._end("void")
         elif self._policy_turns[actor] >= self.setting.budget.turns:

@@ -141,6 +141,8 @@ class EpisodeState(_Model):
     seed: int
     actions: tuple[ActionData, ...]
     recorded: tuple[RecordedRun, ...] = ()
+    cut: int = 0
+    """The turn (from 1) with which the driver ended the episode at a deadline; 0 where it did not."""
     digest: str
 
 

@@ -19,8 +19,9 @@ from tir_gym.core.task import Task
 from tir_gym.core.transcript import Transcript
 from tir_gym.core.view import EpisodeView, Groups, GroupView, Progress, Rewards
 from tir_gym.drivers.intake import ActionInput, to_action
+from tir_gym.drivers.loop import Loop
 from tir_gym.drivers.render import render_ansi, render_human
-from tir_gym.drivers.slot import Slot, StepResult, wait
+from tir_gym.drivers.slot import Slot, StepResult
 
 Observation = str | dict[str, Any]
 MAX_OBSERVATION_CHARS = 10_000_000
@@ -89,6 +90,7 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         self.action_space = Unicode(setting.max_chars)
         self._executor = executor
         self._slot = Slot(setting, executor)
+        self._loop = Loop()
         self._base_seed: int | None = None
         self._episodes = 0
         self._shown = 0
@@ -131,6 +133,7 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
     def close(self) -> None:
         """End everything the episode started; idempotent."""
         self._slot.close()
+        self._loop.close()
 
     def replay_start(self) -> tuple[Observation, dict[str, Any]]:
         """Start the current episode's task again, under the same seed."""
@@ -260,8 +263,9 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         self._slot.end_replay(state)
 
     def _finish(self) -> StepResult:
-        while self._slot.busy:
-            wait([self._slot])
+        if self._slot.busy:
+            self._loop.add(0, self._slot)
+            self._loop.run()
         result = self._slot.result()
         if self.render_mode == "human":
             self.render()

@@ -3,8 +3,6 @@
 import contextlib
 import math
 import os
-import select
-import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.episode import Episode, Pending, Turn
-from tir_gym.core.interfaces import Done, Executor, Hit, HostCall, RunStatus, Session
+from tir_gym.core.interfaces import Done, Executor, HostCall, RunStatus, Session
 from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, Retrieve, RunCode
 from tir_gym.core.schema import ActionData, EpisodeState, RecordedRun, task_ref
 from tir_gym.core.task import Task
@@ -73,11 +71,13 @@ class Slot:
         self._sessions: dict[str, Session] = {}
         self._runs: dict[str, _Run] = {}
         self.searches: list[Retrieve] = []
-        """Requests that wait for `wait` to answer them, together with those of other slots."""
+        """Requests that wait for the event loop to answer them, together with those of other slots."""
         self._history = _History()
         self._replaying: dict[int, RecordedRun] = {}
         self._turn: Turn | None = None
         self._fresh = False
+        self._expired = ""
+        self._cut = 0
         self._total = 0.0
         self._channels: dict[str, float] = {}
         self.reward_faults: dict[str, str] = {}
@@ -110,6 +110,7 @@ class Slot:
             self._verifier.acquire()
             self._judged_in = os.getpid()
         self._history = _History()
+        self._expired, self._cut = "", 0
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
         self.reward_faults = {}
@@ -131,9 +132,12 @@ class Slot:
             return
         if self._turn is None:
             raise RuntimeError("the turn before was interrupted: call reset")
+        if len(episode.actions) + 1 == self._cut:
+            episode.impose("deadline")
         step = episode.act(action)
         self._turn = None
         self._fresh = True
+        self._expired = ""
         self._drive(step)
 
     @property
@@ -150,6 +154,25 @@ class Slot:
         """`time.monotonic()` by which `poll` must be called though no descriptor is readable; inf for never."""
         times = [self._sessions[actor].wakeup() for actor in self._runs]
         return min((t for t in times if t is not None), default=math.inf)
+
+    def expire(self, reason: str, *, end: bool = False) -> None:
+        """The turn takes too long: what runs, and what it would still run, are time-outs (recorded, and replayed so).
+
+        With `end` the episode is over with the turn: truncated, and judged as it stands.
+        """
+        self._expired = reason
+        if end:
+            self._cut = len(self._playing().actions)
+            self._playing().impose("deadline")
+        for actor, run in list(self._runs.items()):
+            del self._runs[actor]
+            self._finish_run(actor, run, Done(0, RunStatus.TIMEOUT, error=reason, state_lost=True))
+
+    def cancel(self, reason: str) -> None:
+        """Break off the turn and with it the episode, which is invalid then. Between turns nothing happens."""
+        if self.busy:
+            self._close_sessions()
+            self._drive(self._playing().abort(reason))
 
     def poll(self) -> None:
         """Take in what the sessions have to say."""
@@ -244,6 +267,7 @@ class Slot:
             seed=episode.seed,
             actions=tuple(ActionData.of(action) for action in episode.actions),
             recorded=tuple(self._history.recorded),
+            cut=self._cut,
             digest=episode.digest.hex(),
         )
 
@@ -261,6 +285,7 @@ class Slot:
             )
         self._replaying = {run.run: run for run in state.recorded}
         self.begin_reset(tasks.find(state.task.id), state.seed)
+        self._cut = state.cut
 
     def end_replay(self, state: EpisodeState) -> None:
         """Check that the replay came out as recorded. Raises `ReplayMismatch`."""
@@ -322,6 +347,10 @@ class Slot:
             if done.state_lost:
                 self._sessions.pop(request.actor).close()
             return episode.feed(request.id, done)
+        if self._expired:
+            done = Done(0, RunStatus.TIMEOUT, error=self._expired)
+            self._history.recorded.append(RecordedRun.of(number, done, []))
+            return episode.feed(request.id, done)
         self._sessions[request.actor].submit(request.code, request.deadline_s)
         self._runs[request.actor] = _Run(request.id, number)
         return Pending(())
@@ -367,47 +396,3 @@ class Slot:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):
             self.close()
-
-
-def wait(slots: list[Slot]) -> None:
-    """Let at least one busy slot go on: do the searches that wait, or block until sessions have something to say."""
-    if any(slot.searches for slot in slots):
-        _search(slots)
-        return
-    poller = select.poll()
-    owners: dict[int, Slot] = {}
-    wakeups = [slot.wakeup() for slot in slots]
-    for slot in slots:
-        for descriptor in slot.filenos():
-            owners[descriptor] = slot
-            poller.register(descriptor, select.POLLIN)
-    first = min(wakeups)
-    timeout = None if first == math.inf else max(0.0, (first - time.monotonic()) * 1000 + 1)
-    for descriptor, _ in poller.poll(timeout):
-        owners[descriptor].poll()
-    now = time.monotonic()
-    for slot, wakeup in zip(slots, wakeups, strict=True):
-        if slot.busy and wakeup <= now:
-            slot.poll()
-
-
-def _search(slots: list[Slot]) -> None:
-    """Answer every search that waits: one call for all that ask the same retriever for as many hits."""
-    batches: dict[tuple[int, int], list[tuple[Slot, Retrieve]]] = {}
-    for slot in slots:
-        for request in slot.searches:
-            batches.setdefault((id(request.retriever), request.k), []).append((slot, request))
-        slot.searches = []
-    for batch in batches.values():
-        retriever, k = batch[0][1].retriever, batch[0][1].k
-        queries = list(dict.fromkeys(query for _, request in batch for query in request.queries))
-        failure: Exception | None = None
-        hits: dict[str, list[Hit]] = {}
-        try:
-            hits = dict(zip(queries, retriever.search(queries, k), strict=True))
-        except Exception as error:
-            failure = error if isinstance(error, EnvError) else EnvError(f"{type(error).__name__}: {error}")
-        for slot, request in batch:
-            if not slot.busy:
-                continue  # the answer to an earlier search ended its episode
-            slot.found(request, failure or [list(hits[query]) for query in request.queries])

@@ -188,30 +188,50 @@ def make_env(
 def make_vector_env(
     env_id: str, *, num_envs: int = 1, executor: "Executor | None" = None, **options: Any
 ) -> "ToolVectorEnv":
-    """The entry point of `gym.make_vec`."""
+    """The entry point of `gym.make_vec`: options as of `make_setting`, and those of `ToolVectorEnv`."""
     from tir_gym.drivers.vector import ToolVectorEnv
 
+    driving, options = _driving(options)
     setting = make_setting(env_id, **options)
-    return ToolVectorEnv(setting, _executor_for(setting, executor), num_envs)
+    return ToolVectorEnv(setting, _executor_for(setting, executor), num_envs, **driving)
 
 
 def make_vec(
-    env_id: str,
+    env_id: str | Sequence[str],
     num_envs: int = 1,
     *,
     wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]] = (),
     executor: "Executor | None" = None,
     **options: Any,
 ) -> "ToolVectorEnv":
-    """A vector environment by id: `gym.make_vec` without its spec, and with reward wrappers.
+    """A vector environment by id: `gym.make_vec` without its spec, with reward wrappers, or of several ids.
 
     `wrappers` are those of `tir_gym.wrappers` that change the reward program and nothing else, or functions of an
-    environment that apply such (a recipe); they act here as around a single environment. Raises `TypeError` for others.
+    environment that apply such (a recipe); they act here as around a single environment. Of several ids, slot i plays
+    the i-th, over and over from the first; `num_envs` must be a multiple of their number, and options must suit all.
+    Raises `TypeError` for other wrappers, `ValueError` for ids that do not go together.
     """
     from tir_gym.drivers.vector import ToolVectorEnv
 
-    single = make_env(env_id, executor=executor, **options)
-    layer: gym.Env[Any, Any] = single
+    ids = [env_id] if isinstance(env_id, str) else list(env_id)
+    if not ids or num_envs % len(ids):
+        raise ValueError(f"num_envs={num_envs} must be a multiple of the number of ids, {len(ids)}")
+    driving, options = _driving(options)
+    settings = [_wrapped(make_env(each, executor=executor, **options), wrappers) for each in ids]
+    runner = max(settings, key=lambda setting: (setting.runs_programs, setting.runs_code))
+    return ToolVectorEnv(
+        [settings[i % len(ids)] for i in range(num_envs)], _executor_for(runner, executor), num_envs, **driving
+    )
+
+
+def _driving(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the driver, and all others."""
+    own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running")
+    return {k: v for k, v in options.items() if k in own}, {k: v for k, v in options.items() if k not in own}
+
+
+def _wrapped(env: "ToolEnv", wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]]) -> "Setting":
+    layer: gym.Env[Any, Any] = env
     for wrapper in wrappers:
         layer = wrapper(layer)
     while isinstance(layer, gym.Wrapper):
@@ -220,4 +240,4 @@ def make_vec(
                 f"{type(layer).__name__} does more than change rewards; it cannot wrap a vector environment"
             )
         layer = layer.env
-    return ToolVectorEnv(single.setting, _executor_for(single.setting, executor), num_envs)
+    return env.setting

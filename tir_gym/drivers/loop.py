@@ -1,0 +1,182 @@
+"""One event loop for the turns of many slots; every driver waits in one."""
+
+import contextlib
+import heapq
+import itertools
+import math
+import os
+import select
+import time
+from collections.abc import Iterable
+
+from tir_gym.core.interfaces import Hit
+from tir_gym.core.requests import Retrieve
+from tir_gym.core.tool import EnvError
+from tir_gym.drivers.slot import Slot
+
+
+class Loop:
+    """Watches slots from the begin of a turn to its end. Belongs to the process (and thread) that uses it."""
+
+    def __init__(self) -> None:
+        self.busy: dict[int, Slot] = {}
+        """Slots whose turn is not finished, by their keys."""
+        self._poller: select.epoll | None = None
+        self._made_in = 0
+        self._owners: dict[int, int] = {}
+        self._watched: dict[int, tuple[int, ...]] = {}
+        self._alarms: list[tuple[float, int, int]] = []
+        self._count = itertools.count()
+        self._done: list[int] = []
+
+    def add(self, key: int, slot: Slot) -> None:
+        """Watch a slot that has begun a turn."""
+        self.busy[key] = slot
+        self._look(key, slot)
+
+    def remove(self, key: int) -> None:
+        """Forget a slot, whatever it is doing."""
+        if self.busy.pop(key, None) is not None:
+            self._unwatch(key)
+        if key in self._done:
+            self._done.remove(key)
+
+    def run(self, timeout: float = math.inf) -> list[int]:
+        """Keys of the slots whose turns are finished since the last call, in the order in which they finished.
+
+        Waits up to `timeout` seconds for the first one; [] after that, or where nothing is busy.
+        """
+        until = time.monotonic() + timeout
+        while not self._done and self.busy:
+            left = until - time.monotonic()
+            self.poll(max(0.0, left))
+            if left <= 0:
+                break
+        done, self._done = self._done, []
+        return done
+
+    def poll(self, timeout: float) -> None:
+        """Do the searches that wait, or wait once, up to `timeout` seconds, for sessions to say something."""
+        searching = [key for key, slot in self.busy.items() if slot.searches]
+        if searching:
+            search([self.busy[key] for key in searching])
+            for key in searching:
+                self._look(key, self.busy[key])
+            return
+        now = time.monotonic()
+        while self._alarms and self._alarms[0][2] not in self.busy:
+            heapq.heappop(self._alarms)
+        first = self._alarms[0][0] - now if self._alarms else math.inf
+        wait = min(timeout, max(0.0, first))
+        heard = self._epoll().poll(-1 if wait == math.inf else wait + 0.001 * (wait > 0))
+        if any(fd not in self._owners for fd, _ in heard):
+            self._begin_anew()
+        ready = {self._owners[fd] for fd, _ in heard if fd in self._owners}
+        now = time.monotonic()
+        while self._alarms and self._alarms[0][0] <= now:
+            ready.add(heapq.heappop(self._alarms)[2])
+        for key in ready:
+            if slot := self.busy.get(key):
+                slot.poll()
+                self._look(key, slot)
+
+    @property
+    def finished(self) -> bool:
+        """Whether `run` would return at once."""
+        return bool(self._done)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when a session has something to say; see also `wakeup`."""
+        return self._epoll().fileno()
+
+    def wakeup(self) -> float:
+        """`time.monotonic()` at which to `poll` though the descriptor is silent; inf for never."""
+        return self._alarms[0][0] if self._alarms else math.inf
+
+    def close(self) -> None:
+        """Forget everything; idempotent."""
+        self.busy.clear()
+        self._owners.clear()
+        self._watched.clear()
+        self._alarms.clear()
+        self._done.clear()
+        if self._poller is not None and self._made_in == os.getpid():
+            self._poller.close()
+        self._poller = None
+
+    def _epoll(self) -> select.epoll:
+        if self._poller is None or self._made_in != os.getpid():
+            self._poller, self._made_in = select.epoll(), os.getpid()
+        return self._poller
+
+    def _look(self, key: int, slot: Slot) -> None:
+        """After something happened to a slot: it is done, or is to be watched on."""
+        if not slot.busy:
+            del self.busy[key]
+            self._unwatch(key)
+            self._done.append(key)
+            return
+        descriptors = tuple(slot.filenos())
+        if descriptors != self._watched.get(key, ()):
+            self._unwatch(key)
+            for descriptor in descriptors:
+                self._epoll().register(descriptor, select.EPOLLIN)
+                self._owners[descriptor] = key
+            self._watched[key] = descriptors
+        wakeup = slot.wakeup()
+        if wakeup != math.inf:
+            heapq.heappush(self._alarms, (wakeup, next(self._count), key))
+
+    def _begin_anew(self) -> None:
+        """Descriptors that were closed here, but not in a process that was forked from this one, are heard on."""
+        if self._poller is not None:
+            self._poller.close()
+        self._poller = None
+        for descriptor in self._owners:
+            self._epoll().register(descriptor, select.EPOLLIN)
+
+    def _unwatch(self, key: int) -> None:
+        for descriptor in self._watched.pop(key, ()):
+            if self._owners.pop(descriptor, None) is not None:
+                try:
+                    self._epoll().unregister(descriptor)
+                except (OSError, ValueError):  # closed meanwhile, which took it out
+                    continue
+
+
+async def wait_async(loop: Loop, wakeup: float) -> None:
+    """Let other tasks run until a session has something to say, or `time.monotonic()` is `wakeup`."""
+    if any(slot.searches for slot in loop.busy.values()) or loop.finished:
+        return
+    import asyncio
+
+    current = asyncio.get_running_loop()
+    heard = asyncio.Event()
+    current.add_reader(loop.fileno(), heard.set)
+    try:
+        left = None if wakeup == math.inf else max(0.0, wakeup - time.monotonic())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(heard.wait(), left)
+    finally:
+        current.remove_reader(loop.fileno())
+
+
+def search(slots: Iterable[Slot]) -> None:
+    """Answer every search that waits: one call for all that ask the same retriever for as many hits."""
+    batches: dict[tuple[int, int], list[tuple[Slot, Retrieve]]] = {}
+    for slot in slots:
+        for request in slot.searches:
+            batches.setdefault((id(request.retriever), request.k), []).append((slot, request))
+        slot.searches = []
+    for batch in batches.values():
+        retriever, k = batch[0][1].retriever, batch[0][1].k
+        queries = list(dict.fromkeys(query for _, request in batch for query in request.queries))
+        failure: Exception | None = None
+        hits: dict[str, list[Hit]] = {}
+        try:
+            hits = dict(zip(queries, retriever.search(queries, k), strict=True))
+        except Exception as error:
+            failure = error if isinstance(error, EnvError) else EnvError(f"{type(error).__name__}: {error}")
+        for slot, request in batch:
+            if slot.busy:  # the answer to an earlier search may have ended its episode
+                slot.found(request, failure or [list(hits[query]) for query in request.queries])
