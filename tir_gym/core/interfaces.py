@@ -71,6 +71,9 @@ class Measured:
 
 NOT_MEASURED = Measured()
 
+TURN_OVER = "the time of the turn is over"
+"""`Done.error` of a submission that the driver stopped, at a limit of its own for the whole turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostCall:

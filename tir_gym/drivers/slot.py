@@ -10,7 +10,7 @@ from typing import Any
 from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.episode import Episode, Pending, Turn
-from tir_gym.core.interfaces import Done, Executor, HostCall, RunStatus, Session
+from tir_gym.core.interfaces import TURN_OVER, Done, Executor, HostCall, RunStatus, Session
 from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, Retrieve, RunCode
 from tir_gym.core.schema import ActionData, EpisodeState, RecordedRun, task_ref
 from tir_gym.core.task import Task
@@ -76,7 +76,7 @@ class Slot:
         self._replaying: dict[int, RecordedRun] = {}
         self._turn: Turn | None = None
         self._fresh = False
-        self._expired = ""
+        self._expired = False
         self._cut = 0
         self._total = 0.0
         self._channels: dict[str, float] = {}
@@ -110,7 +110,7 @@ class Slot:
             self._verifier.acquire()
             self._judged_in = os.getpid()
         self._history = _History()
-        self._expired, self._cut = "", 0
+        self._expired, self._cut = False, 0
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
         self.reward_faults = {}
@@ -137,7 +137,7 @@ class Slot:
         step = episode.act(action)
         self._turn = None
         self._fresh = True
-        self._expired = ""
+        self._expired = False
         self._drive(step)
 
     @property
@@ -155,18 +155,18 @@ class Slot:
         times = [self._sessions[actor].wakeup() for actor in self._runs]
         return min((t for t in times if t is not None), default=math.inf)
 
-    def expire(self, reason: str, *, end: bool = False) -> None:
+    def expire(self, *, end: bool = False) -> None:
         """The turn takes too long: what runs, and what it would still run, are time-outs (recorded, and replayed so).
 
         With `end` the episode is over with the turn: truncated, and judged as it stands.
         """
-        self._expired = reason
+        self._expired = True
         if end:
             self._cut = len(self._playing().actions)
             self._playing().impose("deadline")
         for actor, run in list(self._runs.items()):
             del self._runs[actor]
-            self._finish_run(actor, run, Done(0, RunStatus.TIMEOUT, error=reason, state_lost=True))
+            self._finish_run(actor, run, Done(0, RunStatus.TIMEOUT, error=TURN_OVER, state_lost=True))
 
     def cancel(self, reason: str) -> None:
         """Break off the turn and with it the episode, which is invalid then. Between turns nothing happens."""
@@ -348,7 +348,7 @@ class Slot:
                 self._sessions.pop(request.actor).close()
             return episode.feed(request.id, done)
         if self._expired:
-            done = Done(0, RunStatus.TIMEOUT, error=self._expired)
+            done = Done(0, RunStatus.TIMEOUT, error=TURN_OVER)
             self._history.recorded.append(RecordedRun.of(number, done, []))
             return episode.feed(request.id, done)
         self._sessions[request.actor].submit(request.code, request.deadline_s)

@@ -330,9 +330,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             seat = self._seats[i]
             if not seat.expired and now >= seat.began + self.step_deadline_s:
                 seat.expired = True
-                reason = f"the turn was stopped after {self.step_deadline_s:g} s"
                 self._loop.remove(i)
-                seat.slot.expire(reason, end=self.straggler is Straggler.TRUNCATE)
+                seat.slot.expire(end=self.straggler is Straggler.TRUNCATE)
                 self._watch(i)
 
     def _gather(self, seats: Sequence[int]) -> None:
@@ -376,7 +375,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         if rows:
             infos |= stack_infos([result.info for result in news], rows, len(rows))
         if told:
-            infos["env_id"] = np.array(chosen, np.int64)
+            infos |= {"env_id": np.array(chosen, np.int64), "_env_id": np.ones(len(chosen), np.bool_)}
         results = [ends.get(row, result) for row, result in zip(rows, news, strict=True)]
         rewards = np.array([result.reward for result in results], dtype=np.float64)
         terminations = np.array([result.terminated for result in results], dtype=np.bool_)

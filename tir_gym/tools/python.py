@@ -1,6 +1,6 @@
 """The `python` tool: code runs in the episode's own jailed interpreter, which remembers or forgets between calls."""
 
-from tir_gym.core.interfaces import Done, RunStatus
+from tir_gym.core.interfaces import TURN_OVER, Done, RunStatus
 from tir_gym.core.requests import CloseSession, RunCode
 from tir_gym.core.tool import Output, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import CallErrorType, CallLog, TextPart
@@ -111,7 +111,8 @@ def _explain(done: Done, deadline_s: float, lasting: bool) -> str:
     match done.status:
         case RunStatus.TIMEOUT:
             kept = " Variables set so far are kept." if lasting and not done.state_lost else ""
-            return f"Stopped after {deadline_s:g} seconds: use a faster method.{kept}"
+            when = "" if done.error == TURN_OVER else f" after {deadline_s:g} seconds"
+            return f"Stopped{when}: use a faster method.{kept}"
         case RunStatus.MEMORY:
             return "Out of memory: use less."
         case RunStatus.OUTPUT_LIMIT:
