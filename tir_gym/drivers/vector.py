@@ -2,10 +2,7 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -13,49 +10,19 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
 from tir_gym.core.view import Groups, Progress
-from tir_gym.drivers.env import choose_task, observation_space
+from tir_gym.drivers.env import observation_space
 from tir_gym.drivers.infos import stack_infos
 from tir_gym.drivers.intake import ActionInput, to_action
-from tir_gym.drivers.loop import Loop, wait_async
-from tir_gym.drivers.slot import Slot, StepResult
+from tir_gym.drivers.loop import wait_async
+from tir_gym.drivers.seats import Ready, Seats, Straggler
+from tir_gym.drivers.slot import Slot
 
 Batch = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
-
-
-class Straggler(StrEnum):
-    """What becomes of a turn that takes longer than `step_deadline_s`."""
-
-    WAIT = "wait"
-    """Nothing: it is waited for (each call has its own limit anyway)."""
-    TIMEOUT = "timeout"
-    """The code it runs is stopped, and the policy reads so: a typed observation."""
-    TRUNCATE = "truncate"
-    """The same, and the episode ends with the turn: truncated, with the outcome `timeout`, and judged."""
-
-
-@dataclass(slots=True)
-class _Seat:
-    """A slot's place in the environment: which episode it plays, and what of it was not told yet."""
-
-    slot: Slot
-    base: int = 0
-    place: int = 0
-    episodes: int = 0
-    observation: Any = None
-    ended: bool = False
-    resetting: bool = False
-    end: StepResult | None = None
-    """The end of an episode whose successor is being reset."""
-    began: float = 0.0
-    expired: bool = False
-    ready: StepResult | None = None
-    queued: Action | None = field(default=None, repr=False)
 
 
 class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
@@ -93,22 +60,32 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         each = [settings] * num_envs if isinstance(settings, Setting) else list(settings)
         _check_settings(each, num_envs)
         self.setting = each[0]
+        self.settings = each
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self.straggler = Straggler(straggler)
-        self.step_deadline_s = step_deadline_s
-        self.max_running = num_envs if max_running is None else max_running
+        self._seats = Seats(
+            each,
+            executor,
+            autoreset_mode=self.autoreset_mode,
+            step_deadline_s=step_deadline_s,
+            straggler=Straggler(straggler),
+            max_running=num_envs if max_running is None else max_running,
+        )
         self.single_observation_space = observation_space(self.setting)
         self.single_action_space = Unicode(self.setting.max_chars)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.slots = [Slot(setting, executor if setting.runs_code else None) for setting in each]
-        self._seats = [_Seat(slot) for slot in self.slots]
-        self._loop = Loop()
-        self._waiting: deque[int] = deque()
-        self._ready: list[int] = []
+        self._told: list[Any] = [None] * num_envs
+        """What each slot was last told."""
+        self._ready: dict[int, Ready] = {}
+        self._out: set[int] = set()
         self._seeded = False
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The episodes, for looking at."""
+        return self._seats.slots
 
     # --- Gymnasium -------------------------------------------------------------------------------------------------
     def reset(
@@ -123,19 +100,20 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """
         wanted = dict(options or {})
         mask = self._mask(wanted.pop("reset_mask", None))
-        seats = [i for i in range(self.num_envs) if mask[i]]
-        self._seed(seed, seats)
+        chosen = [i for i in range(self.num_envs) if mask[i]]
+        self._seed(seed, chosen)
         task_ids = wanted.pop("task_id", None)
         if task_ids is None or isinstance(task_ids, str):
             task_ids = [task_ids] * self.num_envs
         self._check_length("task_id", task_ids)
-        for i in seats:
-            self._forget(i)
-            self._begin_episode(i, {**wanted, "task_id": task_ids[i]})
-        self._gather(seats)
-        results = [self._take(i) for i in seats]
-        infos = stack_infos([result.info for result in results], seats, self.num_envs)
-        return self._batch([seat.observation for seat in self._seats]), infos
+        for i in chosen:
+            self._ready.pop(i, None)
+            self._out.add(i)
+            self._seats.reset(i, {**wanted, "task_id": task_ids[i]})
+        self._gather(chosen)
+        news = [self._take(i).news for i in chosen]
+        infos = stack_infos([result.info for result in news], chosen, self.num_envs)
+        return self._batch(self._told), infos
 
     def step(self, actions: Sequence[ActionInput]) -> Batch:
         """Take one turn in every slot."""
@@ -146,11 +124,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """End everything the episodes started."""
-        self._loop.close()
-        self._waiting.clear()
-        self._ready.clear()
-        for slot in self.slots:
-            slot.close()
+        self._seats.close()
 
     # --- without a barrier -------------------------------------------------------------------------------------------
     def send(self, actions: Sequence[ActionInput], env_ids: Sequence[int] | None = None) -> None:
@@ -164,16 +138,14 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         for i in chosen:
             if not 0 <= i < self.num_envs:
                 raise ValueError(f"there is no slot {i}; there are {self.num_envs}")
-            seat = self._seats[i]
-            if seat.slot.episode is None:
+            if self._told[i] is None:
                 raise RuntimeError("no episode is being played: call reset first")
-            if self._at_work(i):
+            if i in self._out:
                 raise ValueError(f"slot {i} is at a turn already: receive its result first")
-        parsed = [to_action(self.slots[i].setting, action) for i, action in zip(chosen, actions, strict=True)]
+        parsed = [to_action(self.settings[i], action) for i, action in zip(chosen, actions, strict=True)]
         for i, action in zip(chosen, parsed, strict=True):
-            self._seats[i].queued = action
-            self._waiting.append(i)
-        self._admit()
+            self._out.add(i)
+            self._seats.send(i, action)
 
     def recv(self, min_ready: int = 1, timeout: float = math.inf) -> Batch:
         """Results of at least `min_ready` slots (or of all that are at a turn, if fewer), as they became ready.
@@ -184,38 +156,35 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         if min_ready < 1:
             raise ValueError(f"min_ready={min_ready} must be at least 1")
         until = time.monotonic() + timeout
-        while len(self._ready) < min_ready and self._in_flight and self._advance(until - time.monotonic()):
-            continue
+        while self._short(min_ready):
+            left = until - time.monotonic()
+            self._seats.advance(left)
+            if left <= 0:
+                break
+        self._collect()
         return self._deliver(sorted(self._ready), told=True)
 
     async def arecv(self, min_ready: int = 1) -> Batch:
         """`recv` for asyncio: other tasks run while nothing is ready."""
-        while len(self._ready) < min_ready and self._in_flight:
-            await wait_async(self._loop, min(self._loop.wakeup(), self._next_deadline()))
-            self._advance(0.0)
+        while self._short(min_ready):
+            await wait_async(self._seats.loop, self._seats.wakeup())
+            self._seats.advance(0.0)
         return self._deliver(sorted(self._ready), told=True)
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
         """Results as they become ready, until nothing is in flight: `async for batch in envs`."""
-        while self._in_flight or self._ready:
+        while self._out:
             yield await self.arecv()
 
     @property
     def in_flight(self) -> int:
         """Slots that were sent an action whose result was not received yet."""
-        return self._in_flight + len(self._ready)
+        return len(self._out)
 
     def cancel(self, env_ids: Sequence[int]) -> None:
         """Break off the turns of these slots: their episodes end invalid (`env_error`), as `recv` tells."""
         for i in map(int, env_ids):
-            seat = self._seats[i]
-            if i in self._waiting:
-                self._waiting.remove(i)
-                self._start(i)
-            if seat.slot.busy:
-                self._loop.remove(i)
-                seat.slot.cancel("the turn was cancelled")
-                self._turned(i)
+            self._seats.cancel(i)
 
     # --- groups and copies -------------------------------------------------------------------------------------------
     def reset_groups(self, task_ids: Sequence[str], group_size: int, seed: int) -> tuple[Any, dict[str, Any]]:
@@ -236,138 +205,51 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         interpreter cannot be copied.
         """
         for i in (source, *targets):
-            if self._at_work(i):
+            if i in self._out:
                 raise ValueError(f"slot {i} is at a turn: receive its result first")
         for target in targets:
             if target != source:
-                seat, origin = self._seats[target], self._seats[source]
-                seat.slot.adopt(origin.slot)
-                seat.observation, seat.ended = origin.observation, origin.ended
+                self._seats.fork(source, target)
+                self._told[target] = self._told[source]
 
     def set_progress(self, step: int, total: int = 0) -> None:
         """Say how far training is, as `ToolEnv.set_progress`, to every slot."""
-        for slot in self.slots:
-            slot.progress = Progress(step, total)
+        self._seats.set_progress(Progress(step, total))
 
     def set_groups(self, groups: Groups | None) -> None:
         """Give statistics of other rollouts, as `ToolEnv.set_groups`, to every slot."""
-        for slot in self.slots:
-            slot.groups = groups
-
-    # --- turns in flight ---------------------------------------------------------------------------------------------
-    @property
-    def _in_flight(self) -> int:
-        return len(self._loop.busy) + len(self._waiting)
-
-    def _at_work(self, i: int) -> bool:
-        return self._seats[i].queued is not None or i in self._loop.busy or self._seats[i].ready is not None
-
-    def _admit(self) -> None:
-        """Begin the turns that wait, as far as there is room."""
-        while self._waiting and len(self._loop.busy) < self.max_running:
-            self._start(self._waiting.popleft())
-
-    def _start(self, i: int) -> None:
-        seat = self._seats[i]
-        action, seat.queued = seat.queued, None
-        assert action is not None
-        seat.began, seat.expired = time.monotonic(), False
-        if seat.ended and self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            self._begin_episode(i, None)
-            return
-        seat.resetting = False
-        seat.slot.begin_step(action)
-        self._watch(i)
-
-    def _begin_episode(self, i: int, options: Mapping[str, Any] | None) -> None:
-        seat = self._seats[i]
-        seed = episode_seed(seat.base, seat.place, seat.episodes)
-        seat.episodes += 1
-        seat.resetting, seat.ended = True, False
-        seat.slot.begin_reset(choose_task(seat.slot.setting, seed, options), seed)
-        self._watch(i)
-
-    def _watch(self, i: int) -> None:
-        slot = self._seats[i].slot
-        if slot.busy:
-            self._loop.add(i, slot)
-        else:
-            self._turned(i)
-
-    def _turned(self, i: int) -> None:
-        """A slot's turn is finished: it is ready, or goes on with the reset of its next episode."""
-        seat = self._seats[i]
-        result = seat.slot.result()
-        if not seat.resetting and (result.terminated or result.truncated):
-            if self.autoreset_mode is AutoresetMode.SAME_STEP:
-                seat.end = result
-                self._begin_episode(i, None)
-                return
-            seat.ended = True
-        seat.ready = result
-        self._ready.append(i)
-
-    def _advance(self, timeout: float) -> bool:
-        """Wait once for something to happen; False where the time is over."""
-        until = time.monotonic() + timeout
-        due = self._next_deadline()
-        for i in self._loop.run(max(0.0, min(timeout, due - time.monotonic()))):
-            self._turned(i)
-        if time.monotonic() >= due:
-            self._expire()
-        self._admit()
-        return time.monotonic() < until
-
-    def _next_deadline(self) -> float:
-        if self.step_deadline_s == math.inf or self.straggler is Straggler.WAIT:
-            return math.inf
-        began = (seat.began for i in self._loop.busy if not (seat := self._seats[i]).expired)
-        return min(began, default=math.inf) + self.step_deadline_s
-
-    def _expire(self) -> None:
-        now = time.monotonic()
-        for i in list(self._loop.busy):
-            seat = self._seats[i]
-            if not seat.expired and now >= seat.began + self.step_deadline_s:
-                seat.expired = True
-                self._loop.remove(i)
-                seat.slot.expire(end=self.straggler is Straggler.TRUNCATE)
-                self._watch(i)
-
-    def _gather(self, seats: Sequence[int]) -> None:
-        """Wait until all of these are ready."""
-        while any(self._seats[i].ready is None for i in seats):
-            self._advance(math.inf)
-
-    def _forget(self, i: int) -> None:
-        """Whatever a slot was at, it is not any more."""
-        seat = self._seats[i]
-        self._loop.remove(i)
-        if i in self._waiting:
-            self._waiting.remove(i)
-        if i in self._ready:
-            self._ready.remove(i)
-        seat.ready = seat.end = seat.queued = None
+        self._seats.set_groups(groups)
 
     # --- results -----------------------------------------------------------------------------------------------------
-    def _take(self, i: int) -> StepResult:
-        """A slot's result, which is told now."""
-        seat = self._seats[i]
-        assert seat.ready is not None
-        result, seat.ready = seat.ready, None
-        self._ready.remove(i)
-        seat.observation = result.observation
-        return result
+    def _collect(self) -> None:
+        for ready in self._seats.take():
+            self._ready[ready.place] = ready
+
+    def _short(self, count: int) -> bool:
+        """Whether fewer are ready than wanted, and more may come."""
+        self._collect()
+        return len(self._ready) < min(count, len(self._out))
+
+    def _gather(self, chosen: Sequence[int]) -> None:
+        """Wait until all of these are ready."""
+        self._collect()
+        while any(i not in self._ready for i in chosen):
+            self._seats.advance(math.inf)
+            self._collect()
+
+    def _take(self, i: int) -> Ready:
+        """What a slot has come to, which is told now."""
+        ready = self._ready.pop(i)
+        self._out.discard(i)
+        self._told[i] = ready.news.observation
+        return ready
 
     def _deliver(self, chosen: list[int], *, told: bool = False) -> Batch:
         """Results of these slots as Gymnasium has them: arrays over all slots, or (`told`) over these alone."""
         rows = list(range(len(chosen)))
-        ends: dict[int, StepResult] = {}
-        for row, i in zip(rows, chosen, strict=True):
-            end = self._seats[i].end
-            if end is not None:
-                ends[row], self._seats[i].end = end, None
-        news = [self._take(i) for i in chosen]
+        taken = [self._take(i) for i in chosen]
+        news = [ready.news for ready in taken]
+        ends = {row: ready.end for row, ready in zip(rows, taken, strict=True) if ready.end is not None}
         infos: dict[str, Any] = {}
         if ends:
             final = [{"final_obs": end.observation, "final_info": end.info} for end in ends.values()]
@@ -388,7 +270,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         return {key: tuple(observation[key] for observation in observations) for key in ("text", "images")}
 
     # --- seeds and checks --------------------------------------------------------------------------------------------
-    def _seed(self, seed: int | Sequence[int | None] | None, seats: Sequence[int]) -> None:
+    def _seed(self, seed: int | Sequence[int | None] | None, chosen: Sequence[int]) -> None:
         if seed is None or isinstance(seed, int | np.integer):
             super().reset(seed=None if seed is None else int(seed))
             if seed is None and self._seeded:
@@ -400,9 +282,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             fresh = self.np_random.integers(2**62, size=self.num_envs)
             bases = [(int(fresh[i]) if s is None else _seed(s), 0) for i, s in enumerate(seed)]
         self._seeded = True
-        for i in seats:
-            self._seats[i].base, self._seats[i].place = bases[i]
-            self._seats[i].episodes = 0
+        for i in chosen:
+            self._seats.seed(i, *bases[i])
 
     def _mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
@@ -411,7 +292,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), not {mask!r}")
         if not mask.any():
             raise ValueError("reset_mask has no slot to reset")
-        never = [i for i, seat in enumerate(self._seats) if seat.slot.episode is None and not mask[i]]
+        never = [i for i, told in enumerate(self._told) if told is None and not mask[i]]
         if never:
             raise ValueError(f"slots {never} have never been reset; reset them first")
         return mask
