@@ -13,7 +13,7 @@ from tir_gym.scoring.symbolic import comparer
 SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 """A busy machine makes examples slowly."""
 settings.register_profile("test", max_examples=40, **SHARED)
-settings.register_profile("soak", max_examples=1_000, **SHARED)
+settings.register_profile("soak", max_examples=300, **SHARED)
 settings.load_profile("test")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

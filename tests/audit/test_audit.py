@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.contract.test_rewards import everything
-from tests.play import ALL_IDS, make
+from tests.play import ALL_IDS, full, make
 from tir_gym.audit import CHEATS, Scene, audit, battery, cheat
 from tir_gym.audit.report import _luck
 from tir_gym.cli.main import app
@@ -52,7 +52,7 @@ def test_no_cheat_earns_what_it_must_not_under_any_recipe(env_id):
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", ALL_IDS)
 def test_no_cheat_earns_what_it_must_not_under_any_recipe_in_many_episodes(env_id):
-    check_clean(env_id, 100)
+    check_clean(env_id, full(100, env_id))
 
 
 def syntaxes(env_id):
@@ -82,9 +82,9 @@ def test_no_cheat_with_words_and_tags_earns_what_it_must_not_in_any_syntax():
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", ALL_IDS)
 def test_no_cheat_earns_what_it_must_not_in_any_environment_and_syntax(env_id):
-    found = []
+    found, episodes = [], full(10, env_id)
     for name, mode in syntaxes(env_id):
-        found += problems(audit(env_id, episodes=10, protocol=name, protocol_mode=mode, rewards=everything()))
+        found += problems(audit(env_id, episodes=episodes, protocol=name, protocol_mode=mode, rewards=everything()))
     assert found == []
 
 
@@ -254,7 +254,7 @@ def test_every_cheat_says_what_it_tries_and_some_are_for_one_domain():
 @pytest.mark.parametrize("mode", ["test_suite", "value"])
 @pytest.mark.parametrize("cheat", sorted(battery("SQL").keys() - battery("").keys()))
 def test_each_trick_with_sql_fails(cheat, mode):
-    assert problems(audit("tir/SQL-v0", episodes=60, cheats=[cheat], mode=mode)) == []
+    assert problems(audit("tir/SQL-v0", episodes=40, cheats=[cheat], mode=mode)) == []
 
 
 def test_a_verdict_from_the_database_shown_alone_is_found_to_take_copied_values():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from tests.play import ALL_IDS, SHIPPED_IDS, make, play_oracle, text_of
+from tests.play import ALL_IDS, SHIPPED_IDS, full, make, play_oracle, text_of
 from tir_gym.core.task import Gold
 from tir_gym.core.tool import Output, ToolError
 from tir_gym.core.transcript import TextPart
@@ -20,7 +20,7 @@ def test_the_oracle_solves_every_task(env_id):
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", SHIPPED_IDS)
 def test_the_oracle_solves_5000_tasks(env_id):
-    check_oracle(env_id, range(5_000))
+    check_oracle(env_id, range(full(5_000, env_id)))
 
 
 def check_oracle(env_id, seeds):
@@ -39,7 +39,7 @@ def check_oracle(env_id, seeds):
 @pytest.mark.parametrize("episodes", [50, pytest.param(1_000, marks=pytest.mark.soak)])
 def test_negative_controls_stay_under_the_floor(env_id, control, episodes):
     env = make(env_id, max_turns=2)
-    total = 0.0
+    total, episodes = 0.0, min(episodes, full(1_000, env_id))
     for seed in range(episodes):
         play(env, POLICIES[control], seed)
         assert env.episode.outcome.valid, env.episode.failure
