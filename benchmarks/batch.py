@@ -1,6 +1,6 @@
 """Token batches: how fast rows become arrays, and how little of them is padding.
 
-    python -m benchmarks.batch [--write]
+    python -m benchmarks.batch [--json FILE] [--compare FILE] ...
 
 Rows are TIR-like: a prompt, then turns and tool results in turns, lengths log-normal and cut at 2,048 tokens.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.common import machine, write
+from benchmarks.common import Result, add_options, machine, reference, report
 from tir_gym.rollout.batch import packs, padded_buffers, split, to_csr, to_packed, to_padded
 from tir_gym.rollout.tokens import Role, TokenRollout, TokenRow
 
@@ -46,10 +46,14 @@ def milliseconds(work: Callable[[], object], times: int = 15) -> float:
 
 
 def main() -> None:
-    """Print the table; with --write put it on the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
-    options = parser.parse_args()
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_options(parser)
+    report("batch", parser.parse_args(), measure, lambda found: str(found["text"]))
+
+
+def measure() -> Result:
+    """All ways, one after another; the ratios are calls a second to `common.reference`."""
     rows = make_rows()
     lengths = np.array([len(row) for row in rows])
     tokens = int(lengths.sum())
@@ -78,10 +82,9 @@ def main() -> None:
         "",
         last,
     ]
-    text = "\n".join(lines)
-    print(text)
-    if options.write:
-        write("batch", text)
+    unit = statistics.median(reference() for _ in range(5))
+    ratios = {name: 1_000 / ms / unit for name, ms in figures.items()} | {"share of packs that is tokens": filled}
+    return {"machine": lines[0], "text": "\n".join(lines), "ratios": ratios}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,22 @@
-"""What the benchmarks share: the machine in words, processes seen from outside, tables in docs/performance.md."""
+"""What the benchmarks share: the machine in words, processes seen from outside, tables, the regression gate."""
 
+import argparse
+import json
 import os
 import platform
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+FIGURES = PAGE.with_name("figures")
+Result = dict[str, Any]
+"""What a benchmark found, as JSON: `machine` in words, `ratios` (name -> number, more is better), its own figures."""
 
 
 def machine() -> str:
@@ -59,3 +68,101 @@ def pss_mb(pids: list[int]) -> float:
             continue
         total += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return total / 1024
+
+
+# --- options of every benchmark ------------------------------------------------------------------------------------
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `report` needs to know."""
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, take what --json wrote")
+    parser.add_argument("--plot", action="store_true", help="draw docs/figures (needs matplotlib)")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="end with status 1 where a ratio has fallen")
+    parser.add_argument("--tolerance", type=float, default=0.3, help="the share by which a ratio may fall (0.3)")
+
+
+def report(
+    name: str,
+    chosen: argparse.Namespace,
+    measure: Callable[[], Result],
+    show: Callable[[Result], str],
+    draw: Callable[[Result], None] | None = None,
+) -> None:
+    """Measure (or read), print, write, draw and compare, as the options say. Raises `SystemExit` of the gate."""
+    result: Result = json.loads(chosen.read.read_text()) if chosen.read else measure()
+    if chosen.json:
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+    text = show(result)
+    print(text)
+    if chosen.write:
+        write(name, text)
+    if chosen.plot and draw is not None:
+        FIGURES.mkdir(exist_ok=True)
+        draw(result)
+    if chosen.compare:
+        baseline: Result = json.loads(chosen.compare.read_text())
+        if fallen := regressions(result["ratios"], baseline["ratios"], chosen.tolerance):
+            sys.exit("\n".join(["slower than the baseline:", *fallen]))
+        print(f"no ratio is more than {chosen.tolerance:.0%} below {chosen.compare}")
+
+
+def plotter() -> Any:
+    """`matplotlib.pyplot`, set to small SVG files that are the same for the same figures."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "tir_gym", "svg.fonttype": "none"})
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def regressions(ratios: dict[str, float], baseline: dict[str, float], tolerance: float) -> list[str]:
+    """Which ratios fell by more than this share, or are not there any more: a line each."""
+    found = []
+    for name, before in baseline.items():
+        now = ratios.get(name)
+        if now is None:
+            found.append(f"{name}: {before:.3g}, now not measured")
+        elif not now >= before * (1 - tolerance):  # nan is no pass
+            found.append(f"{name}: {before:.3g}, now {now:.3g} ({now / before - 1:+.0%})")
+    return found
+
+
+def reference(seconds: float = 0.05) -> float:
+    """How often a second this machine, now, does a fixed piece of plain Python: what rates of a run are divided by.
+
+    A ratio to it moves less with the machine and its load than the rate does.
+    """
+    message = {"role": "assistant", "content": "word " * 80, "ids": list(range(100))}
+    begin = time.perf_counter()
+    count = 0
+    while (passed := time.perf_counter() - begin) < seconds:
+        json.loads(json.dumps(message))
+        count += 1
+    return count / passed
+
+
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Median, smallest and largest."""
+    return float(np.median(values)), float(min(values)), float(max(values))
+
+
+def number(value: float) -> str:
+    """Three digits that matter; "" for nan."""
+    if value != value:
+        return ""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    return f"{value:,.{digits}f}"
+
+
+def ticks(pids: list[int]) -> float:
+    """Processor seconds of processes and of the children they have waited for, to 10 ms."""
+    total = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        total += sum(map(int, fields[11:15]))
+    return total / os.sysconf("SC_CLK_TCK")

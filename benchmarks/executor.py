@@ -4,7 +4,7 @@
 `--gem-python`, `--skyrl-python`: interpreters in whose environments gem-llm and skyrl-gym (with numpy and sympy) are
 installed. `--docker-url`, `--docker-image`: an engine other than that of DOCKER_HOST, an image with numpy and sympy;
 `--docker-rootfs`: instead of both, a tar file of such an image's files, for a dockerd that is started for this run.
-`--full` is the size of the stated goals (256 sessions); `--write` puts the table into docs/performance.md.
+`--full` is the size of the stated goals (256 sessions).
 
 In each round every contender is started, measured and ended in turn; all outputs are checked. A figure is the median of
 all rounds. Where each call is a new process, that is also the fresh session and the first use.
@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import descendants, machine, pss_mb, write
+from benchmarks.common import Result, add_options, descendants, machine, number, pss_mb, report
 from tir_gym.core.interfaces import Done, Executor, ExecutorUnavailable, Limits, Session
 from tir_gym.executors.bwrap import BwrapExecutor
 from tir_gym.executors.docker import LABEL, DockerExecutor
@@ -41,7 +41,7 @@ SOLVE = "import sympy as s; x = s.Symbol('x'); print(s.solve(x**2 - 5*x + 6, x))
 LIMITS = Limits(wall_s=60.0, memory_mb=256)
 THREADS = 32
 """For calls at once where each is a process that somebody must wait for."""
-PEERS = Path(__file__).with_name("peers.py")
+WORKER = Path(__file__).with_name("tool_worker.py")
 Figures = dict[str, list[float]]
 
 
@@ -249,14 +249,14 @@ class Containers(Ours):
 
 # --- others ----------------------------------------------------------------------------------------------------------
 class Stateless(Contender):
-    """A tool that starts a process for every call, timed by `peers.py` in the interpreter that has it."""
+    """A tool that starts a process for every call, timed by `tool_worker.py` in the interpreter that has it."""
 
     def __init__(self, name: str, isolation: str, python: str, tool: str, sessions: int) -> None:
         self.name, self.isolation, self.sessions, self._tool = name, isolation, sessions, tool
         self._folder = tempfile.TemporaryDirectory(prefix="tir_gym-bench-")
         paths = f"{Path(python).absolute().parent}:{os.environ['PATH']}"  # these tools run whatever "python" is
         self._driver = subprocess.Popen(
-            [Path(python).absolute(), PEERS.absolute(), tool],
+            [Path(python).absolute(), WORKER.absolute(), tool],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -355,13 +355,6 @@ def figure(row: Row, figures: Figures) -> float:
     )
 
 
-def number(value: float) -> str:
-    """Three digits that matter."""
-    if value != value:
-        return ""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
 def table(columns: list[tuple[Contender, Figures]]) -> str:
     """The figures as Markdown, and the ratios of the first column to the others."""
     lines = [
@@ -373,20 +366,22 @@ def table(columns: list[tuple[Contender, Figures]]) -> str:
     for row in ROWS:
         cells = [number(figure(row, figures)) for _, figures in columns]
         lines.append(f"| {row.name} | {row.goal} | {' | '.join(cells)} |")
-    (ours, own), *others = columns
     lines.append("")
-    for contender, figures in others:
-        ratios = []
-        for row in ROWS:
-            if row.ratio:
-                ratio = figure(row, figures) / figure(row, own)
-                ratios.append(f"{row.ratio} {number(1 / ratio if row.key == 'rate' else ratio)}x")
-        lines.append(f"- {ours.name} against {contender.name}: {', '.join(ratios)}.")
+    for contender, _ in columns[1:]:
+        told = [f"{name} {number(ratio)}x" for name, ratio in ratios(contender.name, columns).items()]
+        lines.append(f"- {columns[0][0].name} against {contender.name}: {', '.join(told)}.")
     return "\n".join(lines)
 
 
+def ratios(name: str, columns: list[tuple[Contender, Figures]]) -> dict[str, float]:
+    """How many times better the first column is than the one of this name."""
+    own, other = columns[0][1], next(figures for contender, figures in columns if contender.name == name)
+    found = {row: figure(row, other) / figure(row, own) for row in ROWS if row.ratio}
+    return {row.ratio: 1 / ratio if row.key == "rate" else ratio for row, ratio in found.items()}
+
+
 def main() -> None:
-    """Measure, print the table, and with --write put it on the page."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="256 sessions, 1000 calls a round")
     parser.add_argument("--rounds", type=int, default=3)
@@ -397,7 +392,7 @@ def main() -> None:
     parser.add_argument("--docker-url", default="")
     parser.add_argument("--docker-image", default="")
     parser.add_argument("--docker-rootfs", type=Path)
-    parser.add_argument("--write", action="store_true")
+    add_options(parser)
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", UnsafeExecutorWarning)  # it is meant
     calls, sessions = chosen.calls or (1000 if chosen.full else 200), chosen.sessions or (256 if chosen.full else 32)
@@ -407,10 +402,10 @@ def main() -> None:
             from tests.executors.engine import IMAGE, engine
 
             chosen.docker_url, chosen.docker_image = engines.enter_context(engine(chosen.docker_rootfs)), IMAGE
-        measure(chosen, sizes)
+        report("executor", chosen, lambda: measure(chosen, sizes), lambda found: str(found["text"]))
 
 
-def measure(chosen: argparse.Namespace, sizes: Sizes) -> None:
+def measure(chosen: argparse.Namespace, sizes: Sizes) -> Result:
     """All rounds, and what they say."""
     about = machine()
     found, missing = contenders(chosen, sizes)
@@ -433,9 +428,8 @@ def measure(chosen: argparse.Namespace, sizes: Sizes) -> None:
     )
     if missing:
         text += "\n\n**LEFT OUT**, for lack of what it needs:\n\n" + "\n".join(f"- {line}" for line in missing)
-    print(text)
-    if chosen.write:
-        write("executor", text)
+    against = {f"{name} against {c.name}": ratio for c in found[1:] for name, ratio in ratios(c.name, columns).items()}
+    return {"machine": about, "text": text, "ratios": against}
 
 
 if __name__ == "__main__":

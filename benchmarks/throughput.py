@@ -1,7 +1,7 @@
 """What the environments cost: reset, text turn, python turn, fork; 1 to 256 episodes; beside a plain subprocess.
 
 Each figure is the median of several rounds within this run, interleaved; host CPU is `time.process_time`. Run with
-`make bench`; `--write` puts the table into docs/performance.md.
+`make bench`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 import tir_gym
-from benchmarks.common import descendants, machine, pss_mb, write
+from benchmarks.common import Result, add_options, descendants, machine, pss_mb, report
 from tir_gym.core.interfaces import Done, Limits
 from tir_gym.core.task import Task
 from tir_gym.core.tool import Toolkit, tool
@@ -235,13 +235,18 @@ def table(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    """Run everything, print the table, and with --write put it into the page."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 16, 64, 256])
-    parser.add_argument("--write", action="store_true")
+    add_options(parser)
     chosen = parser.parse_args()
+    report("throughput", chosen, lambda: measure_all(chosen), lambda found: str(found["text"]))
+
+
+def measure_all(chosen: argparse.Namespace) -> Result:
+    """Everything, several times; the ratios are to a fresh interpreter for each call."""
     about = machine()
     executor = default_executor()
     executor.acquire()
@@ -252,10 +257,15 @@ def main() -> None:
             single(chosen.rounds) + batches(chosen.sizes, chosen.rounds) + subprocesses(max(5, chosen.rounds // 40))
         )
     executor.release()
-    text = f"{table(medians(runs))}\n\nMeasured on {about}; medians of {chosen.repeats} interleaved rounds."
-    print(text)
-    if chosen.write:
-        write("throughput", text)
+    rows = medians(runs)
+    text = f"{table(rows)}\n\nMeasured on {about}; medians of {chosen.repeats} interleaved rounds."
+    unit = next(row.rate for row in rows if row.name == "subprocess: python -c")
+    timed = [row for row in rows if "memory" not in row.name and "subprocess" not in row.name]
+    return {
+        "machine": about,
+        "text": text,
+        "ratios": {f"{row.name} at {row.episodes}": row.rate / unit for row in timed},
+    }
 
 
 if __name__ == "__main__":

@@ -1,10 +1,17 @@
 """The benchmarks run; what they find is not asserted."""
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from benchmarks.common import regressions
+from benchmarks.vector import Generator
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
@@ -27,3 +34,71 @@ def test_the_executors_are_measured_in_one_table():
     assert "GEM: no --gem-python" in left_out
     assert "SkyRL-Gym: no --skyrl-python" in left_out
     assert descendants() == before
+
+
+def figures(module: str, *options: str) -> dict[str, Any]:
+    """What a benchmark of this size writes as JSON; it leaves no process."""
+    before = descendants()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", f"benchmarks.{module}", *options, "--json", str(file)]
+        subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+        found: dict[str, Any] = json.loads(file.read_text())
+    assert descendants() == before
+    return found
+
+
+def test_the_vector_environment_is_measured_and_keeps_a_generator_busy():
+    sizes = ["--sizes", "1", "2", "--most", "1", "--start", "2", "--rounds", "1"]
+    found = figures("vector", *sizes, "--slots", "2", "--turns", "2", "--scale", "0.02")
+    assert [(row["kind"], row["episodes"]) for row in found["turns"]] == [
+        *(("text", 1), ("python", 1), ("numpy", 1)),
+        ("text", 2),
+    ]
+    assert found["left_out"]
+    assert found["start"][0]["reply_s"] > found["start"][0]["reset_s"] > 0
+    assert [(row["tools"], row["driver"]) for row in found["generator"]] == [
+        (tools, driver) for tools in ("constant", "lognormal", "heavy") for driver in ("barrier", "send/recv")
+    ]
+    assert all(0 < row["full"] <= row["busy"] <= 1 and row["turns"] >= 8 for row in found["generator"])
+
+
+def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp_path):
+    size = ["--sizes", "2", "--rounds", "1", "--seconds", "0", "--work", "sum", "answer"]
+    found = figures("peers", "--peers", str(tmp_path), *size, "--only", "tir_gym", "tir_gym-stateless", "gem")
+    rows = [(row["work"], row["suite"]) for row in found["rows"]]
+    assert rows == [("sum", "tir_gym"), ("sum", "tir_gym, new interpreter each call"), ("answer", "tir_gym")]
+    assert all(row["right"] == 1 and row["cpu_ms"] >= 0 and row["ratio"] > 0 for row in found["rows"])
+    assert any(line.startswith("gem: no ") for line in found["left_out"])
+    assert any(line.startswith("verl-tool") for line in found["left_out"])
+
+
+def test_a_ratio_may_fall_within_the_tolerance_and_no_further():
+    baseline = {"text at 1": 10.0, "python at 1": 2.0, "gone": 1.0}
+    assert regressions({"text at 1": 7.1, "python at 1": 9.0, "gone": 1.0, "new": 0.1}, baseline, 0.3) == []
+    fallen = regressions({"text at 1": 6.9, "python at 1": float("nan")}, baseline, 0.3)
+    assert [line.partition(":")[0] for line in fallen] == ["text at 1", "python at 1", "gone"]
+
+
+def test_the_gate_ends_with_status_1_and_names_what_fell(tmp_path):
+    now, before = tmp_path / "now.json", tmp_path / "before.json"
+    rest = {"machine": "here", "load_after": 0.0, "turns": [], "start": [], "generator": [], "left_out": []}
+    now.write_text(json.dumps({"ratios": {"text at 1": 5.0}} | rest))
+    before.write_text(json.dumps({"ratios": {"text at 1": 10.0}} | rest))
+    command = [sys.executable, "-m", "benchmarks.vector", "--read", str(now), "--compare"]
+    assert subprocess.run([*command, str(now)], cwd=ROOT, capture_output=True).returncode == 0
+    done = subprocess.run([*command, str(before)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "text at 1: 10, now 5 (-50%)" in done.stderr
+
+
+def test_a_simulated_engine_fills_its_slots_by_itself():
+    generator = Generator(2, np.full((4, 1), 0.01))
+    done: list[int] = []
+    generator.submit([0, 1, 2, 3], done)
+    while len(done) < 4:
+        done += generator.finished()
+    busy, full = generator.used()
+    assert sorted(done) == [0, 1, 2, 3]
+    assert 0 < full <= busy <= 1
+    assert generator.next_end() == float("inf")
