@@ -58,9 +58,11 @@ def test_the_vector_environment_is_measured_and_keeps_a_generator_busy():
     assert found["left_out"]
     assert found["start"][0]["reply_s"] > found["start"][0]["reset_s"] > 0
     assert [(row["tools"], row["driver"]) for row in found["generator"]] == [
-        (tools, driver) for tools in ("constant", "lognormal", "heavy") for driver in ("barrier", "send/recv")
+        (tools, driver) for tools in ("constant", "lognormal", "heavy", "heavy") for driver in ("barrier", "send/recv")
     ]
-    assert all(0 < row["full"] <= row["busy"] <= 1 and row["turns"] >= 8 for row in found["generator"])
+    assert all(
+        0 < row["full"] <= row["busy"] <= 1 and row["turns"] >= 2 * row["episodes"] for row in found["generator"]
+    )
 
 
 def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp_path):
@@ -100,5 +102,5 @@ def test_a_simulated_engine_fills_its_slots_by_itself():
         done += generator.finished()
     busy, full = generator.used()
     assert sorted(done) == [0, 1, 2, 3]
-    assert 0 < full <= busy <= 1
+    assert 0 < full <= busy + 1e-9 <= 1 + 2e-9
     assert generator.next_end() == float("inf")
