@@ -324,6 +324,8 @@ def main() -> None:
             batch.close()
             batch = None
         print(json.dumps(answer), file=out, flush=True)
+    if batch is not None:  # whoever asked is gone
+        batch.close()
 
 
 if __name__ == "__main__":

@@ -349,7 +349,8 @@ def draw(found: Result) -> None:
         axes.set_xscale("log")
         rates = [row["rate"] for row in rows]
         axes.set_xlim(10 ** np.floor(np.log10(min(rates)) - 0.3), max(rates) * 10)
-        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_major_formatter("{x:,.9g}")
+        axes.minorticks_off()
         axes.invert_yaxis()
         axes.tick_params(labelsize="small")
         axes.spines[["top", "right"]].set_visible(False)
