@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.executors.conftest import LIMITS, all_end, children, descendants, run
-from tir_gym.core.interfaces import RunStatus
+from tir_gym.core.interfaces import ExecutorUnavailable, RunStatus
 from tir_gym.executors import cgroup
 from tir_gym.executors.forkserver import ForkServer
 
@@ -95,6 +95,18 @@ def test_sessions_together_cannot_take_more_memory(writable: None, namespaces: b
         for session in sessions:
             session.close()
         assert run(executor.open(LIMITS, 0), "6 * 7").value == "42"  # by the same server
+
+
+@pytest.mark.parametrize("memory_mb", [8, 14, 24])
+def test_too_little_memory_is_refused_with_the_least_that_works(writable: None, memory_mb: int) -> None:
+    with pytest.raises(
+        ExecutorUnavailable, match=rf"pool_memory_mb={memory_mb} is too little .* allow \d+ or more"
+    ) as told:
+        ForkServer(preload=(), pool_memory_mb=memory_mb).acquire()
+    least = int(str(told.value).rsplit("allow ", 1)[1].split()[0])
+    with ForkServer(preload=(), pool_memory_mb=least).leased() as executor:
+        sessions = [executor.open(LIMITS, seed) for seed in range(executor.spare + 1)]
+        assert [run(session, "6 * 7").value for session in sessions] == ["42"] * len(sessions)
 
 
 def test_sessions_together_cannot_start_more_tasks(writable: None) -> None:

@@ -121,14 +121,14 @@ class Births:
         return 0
 
     def _go_on(self, birth: Birth) -> None:
-        """Once the original waits: house its copy; once both do: set them apart."""
+        """Once the original waits: house its copy, announced or not; once both do: set them apart."""
         parent, child, waiting = birth.parent, birth.child, birth.waiting
-        if not parent.family.frozen or birth.tickets or birth.missing or parent.pid not in waiting:
+        if not parent.family.frozen or birth.tickets or parent.pid not in waiting:
             return
         try:
             if birth.held < 0:
                 self._house(birth)
-            elif child.pid in waiting:
+            elif child.pid in waiting and not birth.missing:
                 self._set_apart(birth)
         except OSError as error:
             if child.pid in waiting:

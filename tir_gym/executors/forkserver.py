@@ -95,6 +95,8 @@ _ALLOW_NAMESPACES = (
     "Allow user namespaces (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns=0) "
     "or run as root"
 )
+_IDLE_MB = 4
+"""What an idle session takes of its own, with what the kernel has for it (definition by this project)."""
 _STATES: "weakref.WeakSet[_State]" = weakref.WeakSet()
 _SHARED: dict[Executor, Executor] = {}
 _SHARED_LOCK = threading.Lock()
@@ -117,7 +119,8 @@ class ForkServer(Executor):
 
     `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in
     a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions and the server (some 80 MB
-    with "lean") may take together where cgroups can be made; 0 is half of what the host has.
+    with "lean") may take together where cgroups can be made; 0 is half of what the host has. Memory that holds no more
+    than the server and its spares is refused at the start.
 
     >>> executor = ForkServer(preload=())
     >>> with executor.leased():
@@ -160,7 +163,7 @@ class ForkServer(Executor):
         state = self._own
         with state.lock:
             if state.leases == 0:
-                self._start()
+                state.server = self._start()
             state.leases += 1
         return self
 
@@ -175,8 +178,37 @@ class ForkServer(Executor):
                 state.stop()
 
     def _start(self) -> ServerProcess:
+        """A server that has been attacked in vain, and has room where a bound is asked for: then it is warm, too."""
+        if not self.pool_memory_mb:
+            return self._launch(0)
+        try:
+            server, whole = self._launch(self.pool_memory_mb), True
+            least = self._least(server) if not server.hello["cgroup"] else 0
+        except ExecutorUnavailable:
+            server, whole = self._launch(0), False
+            least = self._least(server)
+            if least <= self.pool_memory_mb:
+                server.close()
+                raise
+        if whole and least <= self.pool_memory_mb:
+            return server
+        server.close()
+        raise ExecutorUnavailable(
+            f"pool_memory_mb={self.pool_memory_mb} is too little for the fork server with preload={self.preload!r} "
+            f"and {self.spare + 1} idle sessions: they take some {least} MB; allow {least} or more"
+        )
+
+    def _least(self, server: ServerProcess) -> int:
+        """MB that a server needs with its spares and one session more. Raises `ExecutorUnavailable`; it is closed."""
+        try:
+            return -(-server.warm() >> 20) + _IDLE_MB * (self.spare + 1)
+        except BaseException:
+            server.close()
+            raise
+
+    def _launch(self, memory_mb: int) -> ServerProcess:
         why = "asked for with namespaces=False"
-        pool = self.pool_memory_mb << 20, self.pool_tasks
+        pool = memory_mb << 20, self.pool_tasks
         try:
             if self.programs and not self.namespaces:
                 raise NoNamespacesError(why)
@@ -200,7 +232,7 @@ class ForkServer(Executor):
             server.close()
             raise
         server.send({"t": "tried"})
-        self._own.server, self._own.tier = server, report["tier"]
+        self._own.tier = report["tier"]
         return server
 
     @property

@@ -317,21 +317,19 @@ class Guest:
             self.channel.send({"t": "forked", "token": token, "error": reason})
             return
         channel, line = fds[0], socket.socket(fileno=fds[1])
-        state = random.getstate()  # the module seeds itself anew in every child
-        error = ""
+        error, work = "", self.work
         try:
             if os.fork() == 0:
-                random.setstate(state)
                 self.become_copy(channel, line)
                 return
             if not self.frozen:
                 if os.fork() != 0:
                     self.freeze(channel, line)
                 self.frozen = True
-                random.setstate(state)
                 self.spent = 0.0
                 line.send(b"parent")
-            self.meet(self.work)
+            self.meet(work)
+            self.rename(work)
         except OSError as caught:
             reason = {11: "; too many live copies?", 16: "; hidden threads?"}.get(caught.errno or 0, "")
             error = f"the kernel refuses to fork: {caught.strerror}{reason}"
@@ -364,14 +362,14 @@ class Guest:
         """Take up the new channel, working directory and confinement."""
         os.dup2(channel, CHANNEL)
         os.close(channel)
-        self.frozen = True
+        self.frozen, work = True, self.work
         try:
             line.send(b"copy")
             box = line.recv(4096).decode()
             line.close()
             if not box.startswith("/"):
                 raise OSError(box[1:])
-            copy_tree(self.work, box)
+            copy_tree(work, box)
             capture(box)
             self.meet(box)
         except OSError as error:
@@ -380,11 +378,12 @@ class Guest:
             os._exit(70)
         self.spent = 0.0
         self.channel.send({"t": "ready"})
+        self.rename(work)
 
     def meet(self, box: str) -> None:
-        """Wait with the other half until the server has set both apart, and see what `box` is called then."""
+        """Wait with the other half until the server has set both apart, and be where it was, but in `box`."""
         here, old = os.getcwd(), self.work  # noqa: PTH109
-        inside = os.path.relpath(here, old)
+        inside = "." if here == old else os.path.relpath(here, old)
         os.chdir(box)
         mask = _signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the original must hold still
         try:
@@ -394,14 +393,18 @@ class Guest:
         with contextlib.suppress(OSError):
             os.close(RULES)
         self.work = os.getcwd()  # noqa: PTH109
+        if inside.startswith(".."):
+            if box == old:
+                os.chdir(here)
+        elif inside != ".":
+            os.chdir(inside)
+
+    def rename(self, old: str) -> None:
+        """Tell the code what its working directory is called now, if not `old`; the host need not wait for that."""
         if self.work != old:
             os.environ.update(HOME=self.work, TMPDIR=self.work)
             if getattr(sys.modules.get("tempfile"), "tempdir", None):
                 sys.modules["tempfile"].tempdir = self.work  # type: ignore[attr-defined]
-        if not inside.startswith(".."):
-            os.chdir(inside)
-        elif box == old:
-            os.chdir(here)
 
 
 _STATUS: dict[type, str] = {MemoryError: "memory", KeyboardInterrupt: "interrupted", OutputLimitError: "output_limit"}

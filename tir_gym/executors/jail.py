@@ -151,15 +151,43 @@ def close_from(fd: int) -> None:
 
 def collapse_heap(proc: int) -> None:
     """Put this process's private memory into huge pages where the kernel can (Linux 6.1): forks become cheaper."""
-    fd = os.open("self/maps", os.O_RDONLY, dir_fd=proc)
-    with open(fd, encoding="ascii") as maps:  # noqa: PTH123
-        lines = [line.split() for line in maps]
-    for fields in lines:
-        if fields[1] == "rw-p" and (len(fields) == 5 or fields[5] == "[heap]"):
-            start, end = (int(part, 16) for part in fields[0].split("-"))
+    for start, end, rights, _, inode, name in _mappings(proc):
+        if rights == "rw-p" and not inode and name in ("", "[heap]"):
             start, end = -(-start >> 21) << 21, end >> 21 << 21
             if end > start:
                 _LIBC.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
+
+
+def join_libraries(proc: int) -> None:
+    """Make two mappings of the five of each library: what it executes or reads, what it writes. Forks become cheaper.
+
+    Constants become executable and relocations writable, which is no loss where the policy's code has the process.
+    """
+    joined: list[tuple[int, int, int, int, int]] = []  # start, end, protection, offset of the end, inode
+    for start, end, rights, offset, inode, _ in _mappings(proc):
+        protection = sum(bit for bit, letter in zip((1, 2, 4), rights, strict=False) if letter != "-")
+        if joined and inode and rights.endswith("p"):
+            first, until, before, reached, of = joined[-1]
+            if (until, reached, of) == (start, offset, inode) and protection and before | protection != 7:
+                joined[-1] = first, end, before | protection, offset + end - start, inode
+                continue
+        joined.append((start, end, protection, offset + end - start, inode))
+    known = {(start, end) for start, end, *_ in _mappings(proc)}
+    for start, end, protection, _, _ in joined:
+        if (start, end) not in known:
+            _LIBC.mprotect(ctypes.c_void_p(start), ctypes.c_size_t(end - start), protection)
+
+
+def _mappings(proc: int) -> list[tuple[int, int, str, int, int, str]]:
+    """Of this process: start, end, rights, offset in the file, its inode (0: none), its name."""
+    fd = os.open("self/maps", os.O_RDONLY, dir_fd=proc)
+    with open(fd, encoding="utf-8", errors="replace") as maps:  # noqa: PTH123
+        lines = [line.split(None, 5) for line in maps]
+    spans = [[int(part, 16) for part in fields[0].split("-")] for fields in lines]
+    return [
+        (start, end, fields[1], int(fields[2], 16), int(fields[4]), "".join(fields[5:]).strip())
+        for (start, end), fields in zip(spans, lines, strict=True)
+    ]
 
 
 def landlock_abi() -> int:

@@ -58,9 +58,15 @@ for name, source in config["programs"]:
     exec(compile(source, "<" + name + ">", "exec", dont_inherit=True), module.__dict__)
 """
 """Makes modules of the programs in `config`, for an interpreter that cannot import this package."""
+# The module `random` must not seed itself anew in a live copy; each session is seeded by `guest`.
 _BOOT = f"""import json, os, sys, types
 stage, fd = sys.argv[1], int(sys.argv[2])
 config = json.loads(os.pread(fd, 1 << 24, 0))
+if stage == "server" and not config["execute"]:
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    import random
+    os.register_at_fork = register
+    del random, register
 {LOAD}main = module.__dict__["main"] if stage == "server" else package.launcher.main
 del parent, package, module, name, source
 main(config, fd)
@@ -225,6 +231,17 @@ class ServerProcess:
             ended = "it ended at once" + ("; pool_memory_mb or pool_tasks may be too small for it" if bounded else "")
             raise kind(f"the fork server did not start: {hello.get('text', ended)}")
         return hello
+
+    def warm(self) -> int:
+        """Wait until it has warmed up after "tried": the bytes it has of its own. Raises `ExecutorUnavailable`."""
+        wait_readable(self.control.fileno(), time.monotonic() + START_S)
+        try:
+            word = json.loads(self.control.recv(1 << 16) or b"null")
+        except OSError:
+            word = None
+        if word is None:
+            raise ExecutorUnavailable("the fork server ended while it warmed up")
+        return int(word["memory"])
 
     def new_sid(self) -> int:
         """A number no other session of this server has."""

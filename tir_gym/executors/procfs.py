@@ -42,8 +42,8 @@ class Processes:
 
     def shares_memory(self, pid: str, mark: str) -> bool:
         """Whether it has writable memory that is shared, or any of a file that `mark` tells in a line of its maps."""
-        maps = self.read(f"{pid}/maps")
-        return any(text in maps for text in (mark, "w-s ", "wxs "))
+        maps = self._bytes(f"{pid}/maps")
+        return any(text in maps for text in (mark.encode(), b"w-s ", b"wxs "))
 
     def stat(self, path: str) -> os.stat_result:
         """What a link of /proc leads to."""
@@ -63,6 +63,9 @@ class Processes:
 
     def read(self, path: str) -> str:
         """A file's text."""
+        return self._bytes(path).decode("ascii", "replace")
+
+    def _bytes(self, path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY, dir_fd=self._proc)
         try:
             pieces = [os.read(fd, 1 << 16)]
@@ -70,4 +73,4 @@ class Processes:
                 pieces.append(os.read(fd, 1 << 16))
         finally:
             os.close(fd)
-        return b"".join(pieces).decode("ascii", "replace")
+        return b"".join(pieces)

@@ -27,6 +27,7 @@ from typing import Any
 from tir_gym.executors import guest, jail, seccomp
 from tir_gym.executors.births import CONTINUE, Births, answer, hang_up
 from tir_gym.executors.confine import WARM, Confinement, fill_holes
+from tir_gym.executors.procfs import Processes
 from tir_gym.executors.rooms import Family, Member
 from tir_gym.executors.sweep import remove_tree
 
@@ -90,7 +91,11 @@ class Server:
         self.filling = fill_holes()
         gc.freeze()
         with contextlib.suppress(OSError):
+            jail.join_libraries(self.config["proc"])
             jail.collapse_heap(self.config["proc"])
+        status = Processes(self.config["proc"]).read("self/status")
+        warm = {"t": "warm", "memory": int(status.split("RssAnon:")[1].split()[0]) << 10}
+        self.control.send(json.dumps(warm).encode())
 
     def run(self) -> dict[str, Any]:
         """Serve until the control socket ends (then the process does); in a child return its limits."""
