@@ -286,7 +286,8 @@ class ServerProcess:
         if not self.dead:
             with self._lock:
                 try:
-                    self.dead = not self.control.recv(1 << 16)
+                    while not self.dead:  # what it says is for `warm` only
+                        self.dead = not self.control.recv(1 << 16)
                 except BlockingIOError:
                     pass
                 except OSError:  # it ended, or another thread has just closed this
