@@ -11,6 +11,7 @@ from tests.envs.sql.samples import Sample, sample
 from tests.envs.sql.test_hostile import UNINTERRUPTIBLE
 from tests.play import make
 from tests.processes import descendants, wait_until_gone
+from tir_gym.envs.sql import asked
 from tir_gym.envs.sql import engine as engine_module
 from tir_gym.envs.sql.engine import Engine, EngineUnavailable, Failure, QueryLimits, Table, engine
 
@@ -72,7 +73,7 @@ def test_a_worker_that_somebody_killed_is_replaced_without_a_word(own_engine):
 def killed(monkeypatch):
     """`killed(times)`: that many next statements have their worker killed while it is at them."""
     left = [0]
-    ask = engine_module._reply
+    ask = engine_module.reply_of
 
     def reply(worker, request, blob, seconds):
         if left[0] and not {"load", "log"} & request.keys():
@@ -80,7 +81,7 @@ def killed(monkeypatch):
             os.kill(worker.pid, signal.SIGKILL)
         return ask(worker, request, blob, seconds)
 
-    monkeypatch.setattr(engine_module, "_reply", reply)
+    monkeypatch.setattr(engine_module, "reply_of", reply)
     return lambda times: left.__setitem__(0, times)
 
 
@@ -168,3 +169,44 @@ def test_more_databases_than_are_kept_are_loaded_again(own_engine, monkeypatch):
         found = own_engine.run([(base, "SELECT count(*) FROM big") for base in bases])
         assert [each.rows for each in found] == [((30_000,),)] * 3
     assert isinstance(own_engine.one(bases[0], "SELECT nope"), Failure)
+
+
+SLOW = "SELECT count(*) FROM big a, big b WHERE a.n + b.n < 0"
+
+
+def test_shared_limits_are_those_of_all_statements_together(own_engine):
+    databases = [sample(key=f"slow{n}", many=1_000) for n in range(4)]
+    runs = [(each, SLOW) for each in databases]
+    alone = own_engine.one(*runs[0], QueryLimits(seconds=600.0))
+    limits = QueryLimits(ops=alone.ops * 2, seconds=600.0)
+    found = own_engine.run(runs, limits, stop=True, shared=True)
+    assert [getattr(each, "kind", "") for each in found] == ["", "", "ops"]
+    assert all(isinstance(each, Table) for each in own_engine.run(runs, limits, stop=True))
+    assert limits.after(found[:2]).ops == 0
+
+
+def test_seconds_are_those_of_a_processor(own_engine):
+    """A worker that gets none (here it is stopped for a while) loses none of its limit."""
+    own_engine.one(sample(), "SELECT 1")
+    worker = own_engine._worker
+    os.kill(worker.pid, signal.SIGSTOP)
+    going_on = threading.Timer(1.0, os.kill, (worker.pid, signal.SIGCONT))
+    going_on.start()
+    assert own_engine.one(sample(), "SELECT 1", QueryLimits(seconds=0.01)).rows == ((1,),)
+    going_on.join()
+    assert own_engine._worker is worker
+
+
+def test_a_worker_that_never_gets_to_work_is_no_fault_of_the_statement(own_engine, monkeypatch):
+    monkeypatch.setattr(asked, "_MARGIN", 0.1)
+    start = own_engine._start
+
+    def stopped():
+        worker = start()
+        worker.wait_ready()
+        os.kill(worker.pid, signal.SIGSTOP)
+        return worker
+
+    monkeypatch.setattr(own_engine, "_start", stopped)
+    with pytest.raises(EngineUnavailable, match="killed twice at one statement: it does not get to work"):
+        own_engine.run([(sample(), "SELECT 1")] * 3, QueryLimits(seconds=0.01), shared=True, stop=True)

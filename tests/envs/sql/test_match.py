@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tir_gym.envs.sql.match import differ, is_ordered, same_cell
+from tir_gym.envs.sql.match import contains, differ, is_ordered, same_cell
 from tir_gym.envs.sql.scan import literals, names, tokens
 
 cells = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5), st.sampled_from(["a", "b", "1", "NULL", ""]))
@@ -110,3 +110,19 @@ def test_any_text_has_tokens_that_cover_it(text):
     found = tokens(text)
     assert all(a.end <= b.start for a, b in pairwise(found))
     assert all(text[token.start : token.end] == token.text for token in found)
+
+
+@given(rows)
+def test_a_part_of_a_group_is_found_in_it(group):
+    part = [tuple(c + 1e-9 if isinstance(c, float) else c for c in row) for row in group[::2]]
+    assert contains(group, part)
+    assert not contains(group[:1], [*group[:1], *group[:1]])
+    assert not contains(group, [*part, ("no such row",)])
+
+
+def test_a_large_tie_is_judged_at_once():
+    """Every row used to be held against every other one."""
+    group = [(n % 7, n * 1.001, "a") for n in range(20_000)]
+    near = [(a, b + 1e-8, c) for a, b, c in reversed(group[:10_000])]
+    assert contains(group, near)
+    assert not contains(group, [*near, (8, 1.0, "a")])

@@ -7,11 +7,15 @@ import pytest
 from tests.play import make
 from tir_gym.core.task import GeneratedTasks, Gold, Task
 from tir_gym.core.verify import Answer, Evidence
+from tir_gym.envs.sql import verify
 from tir_gym.envs.sql.asking import quote
 from tir_gym.envs.sql.databases import database_of
-from tir_gym.envs.sql.engine import engine
+from tir_gym.envs.sql.engine import QueryLimits, engine
+from tir_gym.envs.sql.habits import statement
+from tir_gym.envs.sql.kept import Kept
 from tir_gym.envs.sql.tasks import GENERATED, draw
-from tir_gym.envs.sql.verify import LIMITS, SqlVerifier, statement
+from tir_gym.envs.sql.verify import LIMITS, SqlVerifier
+from tir_gym.rewards.checklist import Item
 
 SHOP = {"family": "shop", "variant": 0, "rows": 1_000, "nulls": 0.1, "dirty": False}
 
@@ -225,3 +229,44 @@ def test_questions_for_a_value_have_one_and_say_so():
         *_, reward, _, _, _ = env.step(f"<answer>{value}</answer>")
         assert reward == 1.0
     env.close()
+
+
+def test_an_answer_has_one_budget_for_all_databases(monkeypatch):
+    """A heavy query took its full time on the database shown and on each of the twins."""
+    gold = "SELECT COUNT(*) FROM customer"
+    heavy = "SELECT COUNT(*) FROM customer WHERE (SELECT COUNT(*) FROM product a, product b, product c) >= 0"
+    base = database_of(SHOP)
+    alone = engine().one(base, heavy, QueryLimits(ops=10**9, seconds=600.0)).ops
+    assert alone >= 100_000
+    monkeypatch.setattr(verify, "LIMITS", QueryLimits(ops=alone + 20_000, seconds=600.0))
+    found = judged(heavy, gold)
+    assert (found.value, found.valid) == (0.0, True)
+    assert "on twin" in found.reason
+    assert "interrupted" in found.reason
+    assert judged(heavy, gold, "exec").value == 1.0
+    assert judged(gold, gold).value == 1.0
+
+
+def test_what_is_remembered_of_gold_is_bounded_in_bytes():
+    kept = Kept(100, len)
+    for letter in "abcdef":
+        assert kept.get(letter, lambda letter=letter: letter * 40) == letter * 40
+    assert kept.bytes == 80
+    assert kept.get("f", lambda: "made anew") == "f" * 40
+    assert kept.get("a", lambda: "made anew") == "made anew"
+    assert kept.get("large", lambda: "x" * 1_000) == "x" * 1_000
+    assert kept.bytes == 1_000
+    assert verify._results.bytes <= verify.KEPT
+
+
+def test_the_checklist_asks_whether_the_final_query_was_run():
+    with make("tir/SQL-v0", protocol="xml") as env:
+        env.reset(seed=1)
+        sql = env.unwrapped.episode.task.gold.answer
+        for calls, held in (([], False), ([sql], True), (["SELECT 1"], False)):
+            env.reset(seed=1)
+            for each in calls:
+                env.step(f'<call name="query"><arg name="sql">{each} ;</arg></call>')
+            env.step(f"<answer>{sql}</answer>")
+            (item,) = (i for i in env.unwrapped.setting.domain.checklist if i["id"] == "tried")
+            assert Item.of(item).holds(env.unwrapped.episode.view()) is held

@@ -24,7 +24,8 @@ class Question:
     """A question with its gold query.
 
     `returns` says what the columns are, `order` how rows are ordered ("" where any order will do), `readings` are
-    queries of plausible misreadings, each of which must give another result.
+    queries of plausible misreadings, each of which must give another result. `each` names what there is one row for,
+    where some rows are equal: without duplicates the result must be another one.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Question:
     returns: tuple[str, ...]
     order: str = ""
     readings: tuple[str, ...] = ()
+    each: str = ""
 
 
 class Ask:
@@ -78,6 +80,10 @@ class Ask:
     def column(self, table: Table, kind: Kind, *but: Column) -> Column:
         """A column of that kind, not one of `but`."""
         return self.pick([column for column in table.of(kind) if column not in but])
+
+    def sure(self, table: Table, kind: Kind) -> Column:
+        """A column of that kind that is never NULL."""
+        return self.pick([column for column in table.of(kind) if not column.nullable])
 
     def e(self, column: Column, alias: str = "") -> str:
         """The column in SQL: as it is, or with case and blanks removed where it is dirty."""

@@ -3,8 +3,6 @@
 import functools
 import hashlib
 import sqlite3
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,37 +11,14 @@ from typing import Any, Protocol
 from tir_gym.envs.sql.build import build
 from tir_gym.envs.sql.engine import QueryLimits, Source
 from tir_gym.envs.sql.families import FAMILIES
+from tir_gym.envs.sql.kept import Kept
 from tir_gym.envs.sql.schemas import Family, dirtied
 
 KEPT = 128 << 20
 """Bytes of generated databases that a process keeps; the least recently used are made again when needed."""
 
 
-class _Kept:
-    """Bytes by key, the least recently used forgotten beyond `KEPT`."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: OrderedDict[str, bytes] = OrderedDict()
-        self._size = 0
-
-    def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The bytes under a key, made if need be."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-        made = make()
-        with self._lock:
-            if key not in self._held:
-                self._held[key] = made
-                self._size += len(made)
-                while self._size > KEPT and len(self._held) > 1:
-                    self._size -= len(self._held.popitem(last=False)[1])
-        return made
-
-
-_kept = _Kept()
+_kept: Kept[str, bytes] = Kept(KEPT, len)
 
 
 def kept(key: str, make: Callable[[], bytes]) -> bytes:

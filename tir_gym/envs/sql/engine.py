@@ -11,15 +11,14 @@ import atexit
 import contextlib
 import importlib.util
 import itertools
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tir_gym.envs.sql.worker.serve import HEADER
+from tir_gym.envs.sql.asked import reply_of
 from tir_gym.workers import Leased, Lost, Worker, WorkerUnavailable, module_command
 
 NOW = "2025-06-15 12:00:00"
@@ -56,7 +55,7 @@ class QueryLimits:
     ops: int = 20_000_000
     """Virtual machine instructions, counted in steps of 10,000: the same on every machine."""
     seconds: float = 5.0
-    """Wall-clock time; a second guard, which a slow machine may reach before `ops`."""
+    """Processor time of the worker; a second guard, which a slow machine may reach before `ops`."""
     count: int = 10_000
     """Rows beyond this many are not even counted."""
 
@@ -70,6 +69,12 @@ class QueryLimits:
             "seconds": self.seconds,
             "count": self.count,
         }
+
+    def after(self, results: Sequence[Result]) -> QueryLimits:
+        """What is left of instructions and seconds once these have used their part."""
+        done = [found for found in results if isinstance(found, Table)]
+        ops, seconds = sum(found.ops for found in done), sum(found.seconds for found in done)
+        return replace(self, ops=max(0, self.ops - ops), seconds=max(0.0, self.seconds - seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,8 @@ class Table:
     """Rows that it wrote, by triggers and references as well; -1 for a statement that only reads."""
     ops: int = field(default=0, compare=False)
     """Instructions it took, in steps of 10,000."""
+    seconds: float = field(default=0.0, compare=False)
+    """Processor time it took, where that was measured."""
 
     @property
     def whole(self) -> bool:
@@ -153,7 +160,6 @@ class State:
     log: tuple[str, ...] = ()
 
 
-_CHUNK = 1 << 16
 _MOST_FILES = 1_000
 _REPLAY = QueryLimits(rows=0, ops=1 << 62, seconds=_LOAD_LIMIT)
 
@@ -185,18 +191,21 @@ class Engine(Leased):
         now: str = NOW,
         *,
         stop: bool = False,
+        shared: bool = False,
     ) -> list[Result]:
-        """The result of each statement on its database, limits holding for each; with `stop` up to the first failure.
+        """The result of each statement on its database; with `stop` up to the first failure.
 
+        The limits hold for each of them; where they are `shared`, those of instructions and seconds for all together.
         Raises `EngineUnavailable` where no worker can be started, a database not be opened, or the worker is killed at
         the same statement twice.
         """
-        terms = {"now": now, "stop": stop, **limits.terms}
+        results: list[Result] = []
 
         def request(some: Sequence[tuple[Source, str]]) -> dict[str, Any]:
-            return {"runs": [[source.key, sql] for source, sql in some], **terms}
+            left = limits.after(results) if shared else limits
+            runs = [[source.key, sql] for source, sql in some]
+            return {"runs": runs, "now": now, "stop": stop, "shared": shared, **left.terms}
 
-        results: list[Result] = []
         with self._turn:
             while len(results) < len(runs) and not (stop and results and isinstance(results[-1], Failure)):
                 rest = runs[len(results) :]
@@ -272,11 +281,12 @@ class Engine(Leased):
         """Results of at least the first of these items."""
         for last_try in (False, True):
             asked = request(items)
+            alone = len(items) == 1 or asked.get("shared", False)
             try:
-                reply = self._served(asked, sources, states, asked["seconds"] * len(items) + _GRACE)
+                reply = self._served(asked, sources, states, asked["seconds"] * (1 if alone else len(items)) + _GRACE)
                 return [_result(found) for found in reply["results"]]
             except Lost as lost:  # at whichever statement it was, running the first one alone finds out
-                if len(items) == 1 and lost.silent:
+                if alone and lost.silent:
                     return [Failure("killed", "the statement did not end in time and was ended with its process")]
                 if len(items) == 1 and lost.crashed:
                     return [Failure("killed", "the statement took down its process")]
@@ -323,7 +333,7 @@ class Engine(Leased):
             worker = self._running()
             try:
                 worker.wait_ready()
-                return _reply(worker, request, blob, seconds)
+                return reply_of(worker, request, blob, seconds)
             except Lost as lost:
                 self._bury(lost)
                 if worker.ready:
@@ -333,37 +343,19 @@ class Engine(Leased):
                 raise
 
 
-def _reply(worker: Worker, request: dict[str, Any], blob: bytes, seconds: float) -> dict[str, Any]:
-    text = json.dumps(request, separators=(",", ":")).encode()
-    channel = worker.channel
-    try:
-        channel.settimeout(seconds)
-        channel.sendall(HEADER.pack(len(text), len(blob)) + text)
-        if blob:
-            channel.sendall(blob)
-        held = channel.recv(_CHUNK)
-        while held and len(held) < HEADER.size:
-            held += channel.recv(_CHUNK)
-        end = HEADER.size + HEADER.unpack_from(held)[0] if held else 0
-        if len(held) < end:
-            parts, size = [held], len(held)
-            while size < end and (part := channel.recv(min(end - size, 1 << 20))):
-                parts.append(part)
-                size += len(part)
-            held = b"".join(parts)
-    except OSError as error:
-        raise Lost(str(error), isinstance(error, TimeoutError)) from error
-    if not held or len(held) != end:
-        raise Lost("it ended")
-    found: dict[str, Any] = json.loads(held[HEADER.size :])
-    return found
-
-
 def _result(found: dict[str, Any]) -> Result:
     if "error" in found:
         return Failure(found["error"], found["message"])
     changed = found.get("changed", -1)
-    return Table(tuple(found["columns"]), _rows(found["rows"]), found["count"], found["more"], changed, found["ops"])
+    return Table(
+        tuple(found["columns"]),
+        _rows(found["rows"]),
+        found["count"],
+        found["more"],
+        changed,
+        found["ops"],
+        found.get("seconds", 0.0),
+    )
 
 
 def _rows(found: list[list[Any]]) -> Rows:

@@ -1,4 +1,4 @@
-"""The domain: one agent, one database to read, one final query."""
+"""The domains: questions about a database, questions about one table, changes to a database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,12 +46,29 @@ class Sql(Domain):
     checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {
             "id": "looked",
-            "question": "Did it look at a table before its first statement?",
+            "question": "Did it look at a table?",
+            "rule": "called",
+            "parameters": {"tool": "describe_table"},
+        },
+        {
+            "id": "queried",
+            "question": "Did it look at a table before its first query?",
             "rule": "called_before",
             "parameters": {"first": "describe_table", "second": "query"},
+            "needs": ["looked"],
         },
-        {"id": "queried", "question": "Did a query work?", "rule": "called", "parameters": {"tool": "query"}},
-        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["queried"]},
+        {
+            "id": "tried",
+            "question": "Did it run its final query, with success, before it gave it?",
+            "rule": "sql_final_query_ran",
+            "needs": ["queried"],
+        },
+        {
+            "id": "no_repeats",
+            "question": "Did it send no statement again that had failed?",
+            "rule": "sql_no_failure_repeated",
+            "needs": ["queried"],
+        },
         {"id": "answered", "question": "Did it answer?", "rule": "answered", "needs": ["queried"]},
         {"id": "solved", "question": "Is the answer right?", "rule": "solved", "needs": ["queried"], "weight": 2.0},
     )
@@ -115,7 +132,12 @@ class TableQA(Domain):
     checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"id": "queried", "question": "Did a query work?", "rule": "called", "parameters": {"tool": "query"}},
         {"id": "ran", "question": "Did it run code that worked?", "rule": "called", "parameters": {"tool": "python"}},
-        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["queried"]},
+        {
+            "id": "no_repeats",
+            "question": "Did it send no statement again that had failed?",
+            "rule": "sql_no_failure_repeated",
+            "needs": ["queried"],
+        },
         {"id": "answered", "question": "Did it answer?", "rule": "answered", "needs": ["ran"]},
         {"id": "solved", "question": "Is the answer right?", "rule": "solved", "needs": ["ran"], "weight": 2.0},
     )
@@ -169,7 +191,12 @@ class SqlWrite(Domain):
             "parameters": {"first": "describe_table", "second": "execute"},
         },
         {"id": "changed", "question": "Did a statement work?", "rule": "called", "parameters": {"tool": "execute"}},
-        {"id": "no_repeats", "question": "Did it repeat no call?", "rule": "no_repeated_call", "needs": ["changed"]},
+        {
+            "id": "no_repeats",
+            "question": "Did it send no statement again that had failed?",
+            "rule": "sql_no_failure_repeated",
+            "needs": ["changed"],
+        },
         {"id": "answered", "question": "Did it say it was done?", "rule": "answered", "needs": ["changed"]},
         {"id": "solved", "question": "Is the state right?", "rule": "solved", "needs": ["changed"], "weight": 2.0},
     )

@@ -1,5 +1,6 @@
 """Whether two results are the same, as far as the question says: order, duplicates, NULL, numbers, columns."""
 
+import bisect
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -53,14 +54,42 @@ def differ(gold: Sequence[Row], found: Sequence[Row], *, ordered: bool, permute:
 
 
 def contains(group: Sequence[Row], part: Sequence[Row]) -> bool:
-    """Whether each row of `part` is one of the group's, none of them used twice."""
-    left = list(group)
-    for row in part:
-        place = next((place for place, other in enumerate(left) if _same_row(other, row)), -1)
+    """Whether each row of `part` is one of the group's, none of them used twice.
+
+    Equal rows are taken for each other first; the others are looked for among those whose number is nearly the same in
+    the column with the most different numbers.
+    """
+    left, wanted = Counter(map(_hashable, group)), Counter(map(_hashable, part))
+    rest = list((left - wanted).elements())
+    others = list((wanted - left).elements())
+    if not others:
+        return True
+    width = len(rest[0]) if rest else 0
+    spread = [len({row[c] for row in rest if isinstance(row[c], int | float)}) for c in range(width)]
+    if not any(spread) or any(len(row) != width for row in others):
+        return False
+    column = spread.index(max(spread))
+    ranked = sorted((row for row in rest if isinstance(row[column], int | float)), key=lambda row: row[column])
+    blank = [row for row in rest if not isinstance(row[column], int | float)]
+    values = [row[column] for row in ranked]
+    for row in others:
+        among, first, last = blank, 0, len(blank)
+        if isinstance(row[column], int | float):
+            slack = TOLERANCE * max(1.0, abs(row[column])) * 1.01
+            among, first = ranked, bisect.bisect_left(values, row[column] - slack)
+            last = bisect.bisect_right(values, row[column] + slack)
+        place = next((n for n in range(first, last) if _same_row(among[n], row)), -1)
         if place < 0:
             return False
-        left.pop(place)
+        among.pop(place)
+        if among is ranked:
+            values.pop(place)
     return True
+
+
+def _hashable(row: Row) -> tuple[Any, ...]:
+    """The row such that equal ones are the same in a set: 1 and 1.0 are, as in `same_cell`."""
+    return tuple(_exact(cell) if isinstance(cell, dict) else cell for cell in row)
 
 
 def _permutations(gold: Sequence[Row], found: Sequence[Row]) -> Iterator[tuple[int, ...]]:

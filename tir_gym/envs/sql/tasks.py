@@ -91,6 +91,8 @@ def worth_asking(question: Question, database: Generated) -> Sequence[tuple[Any,
     if all(cell in (None, 0) for row in gold for cell in row):
         return ()
     ordered = is_ordered(question.sql)
+    if question.each and len(set(gold)) == len(gold):
+        return ()
     for reading in (*question.readings, *misnamed(question.sql, database)):
         other = results(reading, database)
         if other is not None and not differ(gold, other, ordered=ordered):
@@ -146,6 +148,8 @@ def _draft(question: Question, ask: Ask, listed: Listed) -> Draft:
         lines.append(f"Return {question.returns[0]}.")
     if question.order:
         lines.append(f"Order: {question.order}.")
+    if question.each:
+        lines.append(f"Give one row for each {question.each}, also where rows are equal.")
     if ask.dirty:
         lines.append(
             f"Letter case and blanks at the ends vary in the {' and the '.join(ask.dirty)}: what differs in these "

@@ -1,11 +1,9 @@
 """The verdict: does the final query return what the gold query returns, here and on twins of the database?"""
 
 import math
-import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
@@ -23,6 +21,8 @@ from tir_gym.envs.sql.engine import (
     Table,
     engine,
 )
+from tir_gym.envs.sql.habits import checklist, statement
+from tir_gym.envs.sql.kept import Kept
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
 from tir_gym.envs.sql.ties import allows, tied
 from tir_gym.envs.sql.twins import twins
@@ -30,9 +30,28 @@ from tir_gym.envs.sql.world import SqlWorld
 
 Mode = Literal["test_suite", "exec", "spider", "bird", "value"]
 LIMITS = QueryLimits(rows=10_000, bytes=8_000_000, seconds=3.0)
-"""Bounds of a query that is judged; a result that is larger is wrong, or cannot be judged if it is gold's."""
-_KEPT = 128
-_FENCE = re.compile(r"\A```(?:sql|sqlite)?[ \t]*\n(.*?)\n?```\Z", re.DOTALL | re.IGNORECASE)
+"""Bounds of a query that is judged, of instructions and seconds on all databases together; a result that is larger is
+wrong, or cannot be judged if it is gold's. Gold has as much on each of them."""
+KEPT = 32 << 20
+"""Bytes of gold's results, and as many of gold's changes, that a process keeps."""
+
+
+def _cells(result: Result) -> int:
+    rows = result.rows if isinstance(result, Table) else ()
+    return 500 + sum(_row_size(row) for row in rows)
+
+
+def _row_size(row: Sequence[Any]) -> int:
+    return 64 + sum(40 + (len(str(cell)) if isinstance(cell, str | dict) else 0) for cell in row)
+
+
+def _size_of(changes: Changes | None) -> int:
+    tables = changes.tables if changes else ()
+    return 500 + sum(_row_size(row) for table in tables for row in (*table.removed, *table.added))
+
+
+_results: Kept[tuple[str, ...], list[Result]] = Kept(KEPT, lambda results: sum(map(_cells, results)))
+_wanted: Kept[tuple[str, ...], Changes | None] = Kept(KEPT, _size_of)
 
 
 class SqlVerifier(Verifier):
@@ -47,11 +66,9 @@ class SqlVerifier(Verifier):
 
     Queries of an answer are run by the engine `kind`, gold's always by SQLite.
 
-    Where there are several golds, one of them must agree everywhere. Gold's own results are remembered for the last
-    128 tasks. A gold query that cannot be run makes the verdict invalid; on a twin, it takes the twin out.
+    Where there are several golds, one of them must agree everywhere. Gold's own results are remembered,
+    up to `KEPT` bytes. A gold query that cannot be run makes the verdict invalid; on a twin, it takes the twin out.
     """
-
-    _results: OrderedDict[tuple[str, ...], list[Result]] = OrderedDict()
 
     def __init__(self, mode: Mode, count: int, kind: Kind = "sqlite") -> None:
         self._mode = mode
@@ -93,30 +110,28 @@ class SqlVerifier(Verifier):
     def _gold(self, sources: Sequence[Source], sql: str, now: str, limits: QueryLimits = LIMITS) -> list[Result]:
         """Gold's results on these databases, remembered."""
         key = (sql, now, *(source.key for source in sources))
-        held = self._results.get(key)
-        if held is None:
-            held = self._results[key] = engine().run([(source, sql) for source in sources], limits, now)
-            while len(self._results) > _KEPT:
-                self._results.popitem(last=False)
-        return held
+        return _results.get(key, lambda: engine().run([(source, sql) for source in sources], limits, now))
 
     def _query(self, answer: str, base: Database, golds: dict[str, Table], now: str) -> Score:
-        found = engine(self._kind).one(base, answer, scaled(LIMITS, base), now)
+        limits = scaled(LIMITS, base)
+        found = engine(self._kind).one(base, answer, limits, now)
         if isinstance(found, Failure):
             return Score(0.0, reason=f"the query fails: {found.message[:200]}")
         reasons = {sql: self._differ(base, sql, wanted, found, now) for sql, wanted in golds.items()}
         candidates = [sql for sql, reason in reasons.items() if not reason]
         if not candidates:
             return Score(0.0, reason=next(iter(reasons.values())))
-        told = ""
+        told, left = "", limits.after([found])
         for sql in candidates:
-            told = self._on_twins(answer, base, sql, now)
+            told, left = self._on_twins(answer, base, sql, now, left)
             if not told:
                 return Score(1.0, reason="the same result" + (" on every database" if self._count else ""))
         return Score(0.0, reason=f"right on the database shown by luck: {told}")
 
-    def _on_twins(self, answer: str, base: Database, sql: str, now: str) -> str:
-        """Where and how the answer differs from a gold query on a twin; "" where it does on none."""
+    def _on_twins(
+        self, answer: str, base: Database, sql: str, now: str, limits: QueryLimits
+    ) -> tuple[str, QueryLimits]:
+        """Where and how the answer differs from a gold query on a twin ("": nowhere), and what limits are left."""
         made = twins(base, sql, self._count)
         golds = self._gold(made, sql, now) if made else []
         judged = [
@@ -124,13 +139,15 @@ class SqlVerifier(Verifier):
             for twin, wanted in zip(made, golds, strict=True)
             if isinstance(wanted, Table) and wanted.whole
         ]
-        results = engine(self._kind).run([(twin, answer) for twin, _ in judged], LIMITS, now, stop=True)
+        runs = [(twin, answer) for twin, _ in judged]
+        results = engine(self._kind).run(runs, limits, now, stop=True, shared=True)
+        left = limits.after(results)
         for (twin, wanted), found in zip(judged, results, strict=False):
             if isinstance(found, Failure):
-                return f"on twin {twin.number} it fails: {found.message[:200]}"
+                return f"on twin {twin.number} it fails: {found.message[:200]}", left
             if told := self._differ(twin, sql, wanted, found, now):
-                return f"on twin {twin.number} {told}"
-        return ""
+                return f"on twin {twin.number} {told}", left
+        return "", left
 
     def _differ(self, source: Source, sql: str, gold: Table, found: Table, now: str) -> str:
         if not found.whole:
@@ -163,11 +180,9 @@ class StateVerifier(Verifier):
 
     Compared is what differs from the opening state: tables, rows as bags with floats as in `match`, columns with types,
     keys, indexes, references, triggers. Of a new table only the names of its columns count, and of rows added to a
-    table of `gold.data["free_keys"]` their first column does not. Gold's own changes are remembered for the last 128
-    tasks.
+    table of `gold.data["free_keys"]` their first column does not. Gold's own changes are remembered, up
+    to `KEPT` bytes.
     """
-
-    _wanted: OrderedDict[tuple[str, ...], Changes] = OrderedDict()
 
     def acquire(self) -> None:
         """Keep the process-wide worker, once a statement has started it, until the last `release`."""
@@ -190,16 +205,14 @@ class StateVerifier(Verifier):
         return Score(0.0 if told else 1.0, reason=told or "the state asked for", evidence=habits)
 
     def _gold(self, world: SqlWorld, statements: Sequence[str]) -> Changes | None:
-        key = (world.base.key, *statements)
-        held = self._wanted.get(key)
-        if held is None:
+        def made() -> Changes | None:
             done = SqlWorld(world.base)
             if any(isinstance(done.run(statement), Failure) for statement in statements):
                 return None
-            held = self._wanted[key] = done.changes()
-            while len(self._wanted) > _KEPT:
-                self._wanted.popitem(last=False)
-        return None if held.more else held
+            changes = done.changes()
+            return None if changes.more else changes
+
+        return _wanted.get((world.base.key, *statements), made)
 
 
 def unlike(wanted: Changes, found: Changes, free_keys: frozenset[str] = frozenset()) -> str:
@@ -256,39 +269,6 @@ def number_in(answer: str) -> float | None:
     except ValueError:
         return None
     return found if math.isfinite(found) else None
-
-
-def checklist(evidence: Evidence) -> dict[str, bool]:
-    """Good habits, from the call log: metrics, no reward.
-
-    Whether the policy looked at tables before its first query, ran its final query with success before it gave it, and
-    never sent a statement again that had failed.
-    """
-    looks, queries = [], []
-    for call in evidence.calls:
-        if call.tool in ("list_tables", "describe_table"):
-            looks.append(call.index)
-        elif call.tool in ("query", "explain", "execute"):
-            queries.append(call)
-    failed = [call.key for call in queries if call.error]
-    final = _plain(statement(evidence.answer.text)) if evidence.answer else ""
-    ran = [_plain(str(call.arguments.get("sql", ""))) for call in queries if call.tool == "query" and not call.error]
-    return {
-        "looked_before_querying": bool(looks) and (not queries or looks[0] < queries[0].index),
-        "ran_the_final_query": final in ran,
-        "repeated_no_failure": len(set(failed)) == len(failed),
-    }
-
-
-def _plain(sql: str) -> str:
-    return " ".join(sql.rstrip("; \n").split())
-
-
-def statement(answer: str) -> str:
-    """The query in an answer: without a code fence round it."""
-    text = answer.strip()
-    fenced = _FENCE.match(text)
-    return fenced[1] if fenced else text
 
 
 def _is_value(answer: str, value: object) -> bool:

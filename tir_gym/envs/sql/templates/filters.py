@@ -36,21 +36,20 @@ def aggregate(a: Ask) -> Question:
 
 @template(2)
 def listing(a: Ask) -> Question:
-    """Rows with a condition, in order of a number."""
-    t = a.table("number", label=True)
+    """A number of the rows with a condition, in its order."""
+    t = a.table("number")
     column = a.column(t, "number")
     kept = condition(a, t, "", column)
-    name, called = named(a, t)
     sql = (
-        f"SELECT {name}, {column.name} FROM {t.name} WHERE {kept.sql} AND {column.name} IS NOT NULL "
-        f"ORDER BY {column.name} DESC, {name}"
+        f"SELECT {column.name} FROM {t.name} WHERE {kept.sql} AND {column.name} IS NOT NULL ORDER BY {column.name} DESC"
     )
     text = a.say(
-        f"List the {t.many} {kept.words} that have a known {column.phrase}, with that {column.phrase}.",
-        f"Which {t.many} {kept.words} have a known {column.phrase}, and what is it?",
+        f"List the {column.phrase} of the {t.many} {kept.words} that have a known one.",
+        f"For each of the {t.many} {kept.words}: what is the {column.phrase}, where it is known?",
     )
-    order = f"largest {column.phrase} first, then by name"
-    return Question(text, sql, (called, column.phrase), order, (sql.replace(" DESC", ""),))
+    order = f"largest {column.phrase} first"
+    each = f"of these {t.many}"
+    return Question(text, sql, (column.phrase,), order, (sql.replace(" DESC", ""),), each)
 
 
 @template(2)
@@ -72,24 +71,29 @@ def distinct_pairs(a: Ask) -> Question:
 
 @template(2)
 def top_rows(a: Ask) -> Question:
-    """The first few rows by a number."""
-    t = a.table("number", label=True)
+    """The kind of each of the first few rows by a number."""
+    t = a.table("number", "category", label=True)
     column = a.column(t, "number")
-    name, called = named(a, t)
+    group = a.sure(t, "category")
+    name, _ = named(a, t)
+    e = a.e(group)
     few = a.rng.randrange(3, 9)
-    kept = condition(a, t, "", column)
+    kept = condition(a, t, "", column, group)
     way, words = a.pick([("DESC", "largest"), ("ASC", "smallest")])
     sql = (
-        f"SELECT {name} FROM {t.name} WHERE {kept.sql} AND {column.name} IS NOT NULL "
+        f"SELECT {e} FROM {t.name} WHERE {kept.sql} AND {column.name} IS NOT NULL "
         f"ORDER BY {column.name} {way}, {name} LIMIT {few}"
     )
     other = "ASC" if way == "DESC" else "DESC"
     text = a.say(
-        f"Among the {t.many} {kept.words}, which {few} have the {words} {column.phrase}?",
-        f"Name the {few} {t.many} with the {words} {column.phrase}, looking only at those {kept.words}.",
+        f"Among the {t.many} {kept.words}, take the {few} with the {words} {column.phrase}, of equal ones the first by "
+        f"name. What is the {group.phrase} of each?",
+        f"Give the {group.phrase} of each of the {few} {t.many} with the {words} {column.phrase}, looking only at "
+        f"those {kept.words}; where it is equal, names decide, in their order.",
     )
     order = f"{words} {column.phrase} first, where it is equal by name"
-    return Question(text, sql, (called,), order, (sql.replace(way, other, 1), sql.replace(f" LIMIT {few}", "")))
+    readings = (sql.replace(way, other, 1), sql.replace(f" LIMIT {few}", ""))
+    return Question(text, sql, (group.phrase,), order, readings, f"of the {few}")
 
 
 @template(3)
@@ -179,22 +183,25 @@ def default_value(a: Ask) -> Question:
 
 @template(2)
 def name_pattern(a: Ask) -> Question:
-    """Names that begin or end in some way."""
-    t = a.table("number", label=True)
+    """The kind of the rows whose name begins in some way."""
+    t = a.table("category", label=True)
     assert t.label
     name = t.label.name
+    group = a.sure(t, "category")
+    e = a.e(group)
     whole = str(a.pick(a.values(t, t.label)))
-    kept = condition(a, t)
+    kept = condition(a, t, "", group)
     start = whole[: a.rng.randrange(1, 3)]
-    sql = (
-        f"SELECT {name} FROM {t.name} WHERE substr({name}, 1, {len(start)}) = '{start}' AND {kept.sql} ORDER BY {name}"
-    )
+    sql = f"SELECT {e} FROM {t.name} WHERE substr({name}, 1, {len(start)}) = '{start}' AND {kept.sql} ORDER BY {name}"
     text = a.say(
-        f"List every {t.one} {kept.words} whose {t.label.phrase} begins with '{start}'.",
-        f"Which {t.many} {kept.words} have a {t.label.phrase} that starts with '{start}'?",
+        f"What is the {group.phrase} of the {t.many} {kept.words} whose {t.label.phrase} begins with '{start}'?",
+        f"List the {group.phrase} of every {t.one} {kept.words} with a {t.label.phrase} that starts with '{start}'.",
     )
-    wrong = f"SELECT {name} FROM {t.name} WHERE {name} LIKE '%{start}%' AND {kept.sql} ORDER BY {name}"
-    return Question(text, sql, (t.label.phrase,), "alphabetically", (wrong, sql.replace(f" AND {kept.sql}", "")))
+    wrong = f"SELECT {e} FROM {t.name} WHERE {name} LIKE '%{start}%' AND {kept.sql} ORDER BY {name}"
+    readings = (wrong, sql.replace(f" AND {kept.sql}", ""))
+    return Question(
+        text, sql, (group.phrase,), f"by {t.label.phrase}, which is not returned", readings, f"such {t.one}"
+    )
 
 
 @template(3)
@@ -248,20 +255,22 @@ def count_different(a: Ask) -> Question:
 
 @template(3)
 def than_a_named_one(a: Ask) -> Question:
-    """Rows that exceed one that is named."""
-    t = a.table("number", label=True)
+    """The kind of the rows that exceed one that is named."""
+    t = a.table("number", "category", label=True)
     assert t.label
     column = a.column(t, "number")
-    name, called = named(a, t)
+    group = a.sure(t, "category")
+    name, _ = named(a, t)
+    e = a.e(group)
     other = quote(a.pick(a.values(t, t.label)))
-    kept = condition(a, t, "", column)
+    kept = condition(a, t, "", column, group)
     inner = f"SELECT {column.name} FROM {t.name} WHERE {name} = {other}"
-    sql = f"SELECT {name} FROM {t.name} WHERE {kept.sql} AND {column.name} > ({inner})"
+    sql = f"SELECT {e} FROM {t.name} WHERE {kept.sql} AND {column.name} > ({inner})"
     text = a.say(
-        f"Which {t.many} {kept.words} have a greater {column.phrase} than {other}?",
-        f"Find the {t.many} {kept.words} whose {column.phrase} exceeds that of {other}.",
+        f"What is the {group.phrase} of the {t.many} {kept.words} that have a greater {column.phrase} than {other}?",
+        f"Find the {t.many} {kept.words} whose {column.phrase} exceeds that of {other}. Give their {group.phrase}.",
     )
-    return Question(text, sql, (called,), readings=(sql.replace("> (", "< ("),))
+    return Question(text, sql, (group.phrase,), readings=(sql.replace("> (", "< ("),), each=f"of these {t.many}")
 
 
 @template(4)

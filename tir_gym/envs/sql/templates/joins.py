@@ -188,14 +188,15 @@ def child_beats_parent(a: Ask) -> Question:
     link = a.link("number", tree=True, label=False)
     column = a.column(link.child, "number")
     kept = condition(a, link.child, "c", column)
-    sql = f"SELECT c.id, p.id FROM {_pair(link)} WHERE c.{column.name} > p.{column.name} AND {kept.sql}"
+    sql = f"SELECT p.id FROM {_pair(link)} WHERE c.{column.name} > p.{column.name} AND {kept.sql}"
     text = a.say(
-        f"Which {link.child.many} {kept.words} have a greater {column.phrase} than their {role(link)}? Give both ids.",
-        f"Find the pairs of a {link.child.one} {kept.words} and its {role(link)} in which the first has the greater "
-        f"{column.phrase}.",
+        f"Which {link.child.many} {kept.words} have a greater {column.phrase} than their {role(link)}? Give the id of "
+        f"that {role(link)}.",
+        f"Find the {link.child.many} {kept.words} whose {role(link)} has a smaller {column.phrase} than they have. "
+        f"What is the id of the {role(link)} of each?",
     )
-    ids = (f"id of the {link.child.one}", f"id of the {role(link)}")
-    return Question(text, sql, ids, readings=(sql.replace(">", "<", 1),))
+    ids = (f"id of the {role(link)}",)
+    return Question(text, sql, ids, readings=(sql.replace(">", "<", 1),), each=f"such {link.child.one}")
 
 
 @template(4)

@@ -27,21 +27,19 @@ def above_own_group(a: Ask) -> Question:
     kept = condition(a, t, "c", column)
     inner = f"SELECT {key} AS k, AVG({column.name}) AS m FROM {t.name} GROUP BY k"
     sql = (
-        f"WITH own AS ({inner}) SELECT c.id FROM {t.name} c JOIN own ON own.k = c.{key} WHERE {kept.sql} "
-        f"AND c.{column.name} > 1.5 * own.m ORDER BY c.id"
+        f"WITH own AS ({inner}) SELECT c.{key} FROM {t.name} c JOIN own ON own.k = c.{key} WHERE {kept.sql} "
+        f"AND c.{column.name} > 1.5 * own.m ORDER BY c.{key}"
     )
     text = a.say(
         f"Which {t.many} {kept.words} have a {column.phrase} of more than one and a half times the average of all "
-        f"{t.many} "
-        f"with the same {key}?",
+        f"{t.many} with the same {key}? Give that {key}.",
         f"Find the {t.many} {kept.words} whose {column.phrase} is over 1.5 times the average {column.phrase} of "
-        f"their {key}, "
-        f"in which all {t.many} of that {key} count.",
+        f"their {key}, in which all {t.many} of that {key} count. Give the {key} of each.",
     )
     wrong = sql.replace(
         f"SELECT {key} AS k, AVG({column.name}) AS m FROM {t.name} GROUP BY k", inner.replace("AVG", "MIN")
     )
-    return Question(text, sql, ("id",), "by id", (wrong,))
+    return Question(text, sql, (key,), f"by {key}", (wrong,), f"such {t.one}")
 
 
 @template(6)

@@ -80,26 +80,24 @@ def change(a: Ask) -> Question:
 
 @template(6)
 def with_group_average(a: Ask) -> Question:
-    """Rows beside the average of their group."""
-    t = a.table("category", "number", label=True)
+    """The group of each row above the average of its group."""
+    t = a.table("category", "number")
     group, column = a.column(t, "category"), a.column(t, "number")
-    name, called = named(a, t)
     kept = condition(a, t, "", group, column)
     e = a.e(group)
     inner = (
-        f"SELECT {name} AS name, {column.name} - AVG({column.name}) OVER (PARTITION BY {e}) AS d FROM {t.name} "
+        f"SELECT {e} AS g, {column.name} - AVG({column.name}) OVER (PARTITION BY {e}) AS d FROM {t.name} "
         f"WHERE {kept.sql} AND {e} IS NOT NULL"
     )
-    sql = f"SELECT name, d FROM ({inner}) WHERE d > 0"
+    sql = f"SELECT g FROM ({inner}) WHERE d > 0"
     text = a.say(
-        f"Of the {t.many} {kept.words} with a known {group.phrase}, which exceed the average {column.phrase} of "
-        "those with the "
-        "same one, and by how much?",
-        f"Compare each of the {t.many} {kept.words} with the average {column.phrase} of those among them that "
-        "share its "
-        f"{group.phrase} (leave out missing ones). Which are above, and how far?",
+        f"Of the {t.many} {kept.words} with a known {group.phrase}, which exceed the average {column.phrase} of those "
+        f"with the same one? Give their {group.phrase}.",
+        f"Compare each of the {t.many} {kept.words} with the average {column.phrase} of those among them that share "
+        f"its {group.phrase} (leave out missing ones). What is the {group.phrase} of those above it?",
     )
-    return Question(text, sql, (called, "difference"), readings=(sql.replace(f" OVER (PARTITION BY {e})", " OVER ()"),))
+    readings = (sql.replace(f" OVER (PARTITION BY {e})", " OVER ()"),)
+    return Question(text, sql, (group.phrase,), readings=readings, each=f"such {t.one}")
 
 
 @template(8)

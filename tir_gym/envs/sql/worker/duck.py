@@ -5,8 +5,8 @@ Standard library and duckdb only; loaded by `serve`.
 - External access is off before the first statement: no function reads or writes a file, nothing is attached or loaded,
   no Python variable is taken for a table; then the configuration is locked.
 - A statement runs on one thread, with `MEMORY` and no file to spill to, in a read-only transaction that is rolled back.
-- A signal interrupts it after `seconds`; what does not heed that is ended by the host. There is no count of
-  instructions as SQLite has one, so how far a statement gets depends on the machine.
+- A signal interrupts it after `seconds` of processor time; what does not heed that is ended by the host.
+  There is no count of instructions as SQLite has one, so how far a statement gets depends on the machine.
 - The functions of `_FROZEN` tell the time of the request, those of `_RANDOM` are errors.
 """
 
@@ -211,13 +211,13 @@ class DuckDatabase:
             self.connection.interrupt()
 
         self._late = False
-        before = signal.signal(signal.SIGALRM, end)
+        before = signal.signal(signal.SIGPROF, end)
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
+            signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-3), 0.05)
             yield
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
 
     def _fetch(self, limits: dict[str, Any]) -> dict[str, Any]:
         columns = [column[0] for column in self.connection.description or ()]

@@ -6,7 +6,8 @@ Standard library only; loaded by `serve`, in a process that the host can kill.
   in a session that writes (`writing`) also INSERT, UPDATE, DELETE and the statements of `_WRITES` on ordinary tables.
 - Nothing can be attached or loaded, and no file written: files are opened `mode=ro&immutable=1`, reading connections
   are `query_only`, and the process may not write to files at all.
-- A handler called every `STEP` virtual machine instructions ends a statement after `ops` of them or `seconds`.
+- A handler called every `STEP` virtual machine instructions ends a statement after `ops` of them, or `seconds` of
+  processor time: what else the machine is doing costs a statement nothing.
 - Lengths, depths, and the memory of all connections together are limited; `printf` is refused wide fields.
 - What no handler interrupts (a long `instr`, a deep `LIKE`) is ended by the host, which kills this process.
 
@@ -246,7 +247,7 @@ class Database:
 
     def _progress(self) -> bool:
         self.ops += STEP
-        return self.ops > self.most_ops or time.monotonic() > self.deadline
+        return self.ops > self.most_ops or time.process_time() > self.deadline
 
     def close(self) -> None:
         """Close it."""
@@ -267,7 +268,7 @@ class Database:
         Sorting is a third faster with `temp_store` as it is by default; where that would need a file, which this
         process may not have, the statement is run again with all of it in memory.
         """
-        self.deadline = time.monotonic() + limits["seconds"]
+        self.deadline = time.process_time() + limits["seconds"]
         found = self._run(sql, limits)
         if found.get("error") != "file":
             return found

@@ -4,8 +4,9 @@ It serves one host on descriptor 0. A message is `HEADER` (length of a JSON text
 Requests, to any of which `"drop": [session, ...]` may be added:
 
 - `{"load": key, "path": ""}` with the bytes of a database as blob, or with the path of a file; answered with `{}`.
-- `{"runs": [[key, sql], ...], "rows", "bytes", "ops", "seconds", "count", "now", "stop"}`; answered with
-  `{"results": [...]}`, one object for each run, in order (with `stop` up to the first that failed).
+- `{"runs": [[key, sql], ...], "rows", "bytes", "ops", "seconds", "count", "now", "stop", "shared"}`; answered with
+  `{"results": [...]}`, one object for each run, in order (with `stop` up to the first that failed). `ops` and
+  `seconds` hold for each of them, or for all together where they are `shared`.
 - `{"session": [id, base, at], "steps": [sql, ...], ...}`: the same in a session that writes, which `at` statements have
   changed so far; `{"session": [id, base, at], "since": [id, base, at], ...}`: what changed since that state.
 - `{"layers": true}`: what holds this process in, as `confine` found it.
@@ -24,6 +25,7 @@ import sqlite3
 import struct
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -81,12 +83,19 @@ class Store:
     def _run(self, request: dict[str, Any]) -> dict[str, Any]:
         if missing := [key for key, _ in request["runs"] if key not in self.open]:
             return {"missing": list(dict.fromkeys(missing))}
-        results = []
+        results: list[dict[str, Any]] = []
+        left = request
         for key, sql in request["runs"]:
             self.open.move_to_end(key)
-            results.append(self.open[key].run(sql, request))
-            if request["stop"] and "error" in results[-1]:
+            started = time.process_time()
+            found = self.open[key].run(sql, left)
+            found["seconds"] = time.process_time() - started
+            results.append(found)
+            if request["stop"] and "error" in found:
                 break
+            if request["shared"]:
+                ops, seconds = left["ops"] - found.get("ops", 0), left["seconds"] - found["seconds"]
+                left = {**left, "ops": ops, "seconds": seconds}
         return {"results": results}
 
     def _session(self, request: dict[str, Any]) -> dict[str, Any]:
