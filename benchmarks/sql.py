@@ -1,7 +1,6 @@
 """What SQL costs: a query beyond SQLite's own time, turns a second, worlds, resets, verdicts. One line a figure."""
 
 import multiprocessing
-import os
 import sqlite3
 import statistics
 import time
@@ -12,9 +11,10 @@ import gymnasium as gym
 
 import tir_gym
 from tir_gym.core.task import GeneratedTasks
+from tir_gym.core.tool import Output
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.databases import Generated, database_of
-from tir_gym.envs.sql.desks import Desk, DuckDesk
+from tir_gym.envs.sql.desks import Desk, DuckDesk, Statements
 from tir_gym.envs.sql.engine import NOW, QueryLimits, engine
 from tir_gym.envs.sql.tasks import GENERATED, draw
 from tir_gym.envs.sql.tools import SqlToolkit
@@ -43,31 +43,43 @@ def processor(run: Callable[[], object], times: int) -> float:
     return (time.process_time() - start) / times * 1e6
 
 
+def worker_ns() -> int:
+    """Processor time of the SQL worker so far, in nanoseconds."""
+    return int(Path(f"/proc/{engine()._worker.pid}/schedstat").read_text().split()[0])
+
+
 def both(run: Callable[[], object], times: int) -> tuple[float, float]:
-    """Mean processor time of a call in the host and in its worker, in microseconds; the latter in ticks of 10 ms."""
+    """Mean processor time of a call in the host and in its worker, in microseconds."""
     run()
-    stat = Path(f"/proc/{engine()._worker.pid}/stat")
-
-    def ticks() -> int:
-        return sum(map(int, stat.read_text().rpartition(")")[2].split()[11:13]))
-
-    before = ticks()
+    before = worker_ns()
     host = processor(run, times)
-    return host, (ticks() - before) / os.sysconf("SC_CLK_TCK") / times * 1e6
+    return host, (worker_ns() - before) / times / 1e3
 
 
-def turns(count: int) -> float:
-    """Turns a second, one query each, of `count` episodes in this process."""
+def called(kit: SqlToolkit, sql: str, count: int) -> list[Output]:
+    """What calls of `query` return that many episodes make at once."""
+    runs = [kit.query(sql) for _ in range(count)]
+    results = Statements.perform_all([next(run) for run in runs])
+    shown = []
+    for run, result in zip(runs, results, strict=True):
+        try:
+            run.send(result)
+        except StopIteration as stop:
+            shown.append(stop.value)
+    return shown
+
+
+def turns(count: int, rounds: int = 32) -> tuple[float, float, float]:
+    """Turns a second, one query each, of `count` episodes in this process; its and its worker's time for one, in us."""
     envs = tir_gym.make_vec("tir/SQL-v0", count, max_turns=1_000, max_calls=1_000, difficulty=1)
     envs.reset(seed=[0] * count)
     text = '<call name="query"><arg name="sql">SELECT * FROM sqlite_master LIMIT 1</arg></call>'
     envs.step([text] * count)
     start = time.perf_counter()
-    for _ in range(8):
-        envs.step([text] * count)
+    host, worker = both(lambda: envs.step([text] * count), rounds)
     taken = time.perf_counter() - start
     envs.close()
-    return 8 * count / taken
+    return (rounds + 1) * count / taken, host / count, worker / count
 
 
 def worlds() -> None:
@@ -88,24 +100,34 @@ def main() -> None:
     print(f"database: {len(database.content()) / 1e6:.1f} MB")
     plain = sqlite3.connect(":memory:")
     plain.deserialize(database.content())
-    own = microseconds(lambda: plain.execute(QUERY).fetchall(), 200)
     kit = SqlToolkit(Desk(database, QueryLimits(rows=50), NOW))
-    tool = microseconds(lambda: kit.query(QUERY), 500)
+    own = microseconds(lambda: plain.execute(QUERY).fetchall(), 200)
+    tool = microseconds(lambda: called(kit, QUERY, 1), 500)
     print(f"query: {own:.0f} us in SQLite, {tool:.0f} us as a tool call, {tool - own:.0f} us beyond")
     own = processor(lambda: plain.execute(QUERY).fetchall(), 200)
-    host, worker = both(lambda: kit.query(QUERY), 500)
-    print(f"the same in processor time: {own:.0f} us; {host:.0f} us in the host, {worker:.0f} us in the worker")
-    print(f"SELECT 1 as a tool call: {microseconds(lambda: kit.query('SELECT 1'), 2_000):.0f} us")
+    for count in (1, ENVS):
+        host, worker = (each / count for each in both(lambda n=count: called(kit, QUERY, n), 1 + 500 // count))
+        print(
+            f"the same in processor time, {count} at once: {own:.0f} us in SQLite, {host:.0f} us in the host, ", end=""
+        )
+        print(f"{worker:.0f} us in the worker, {host + worker - own:.0f} us beyond")
+    for count in (1, ENVS):
+        taken = microseconds(lambda n=count: called(kit, "SELECT 1", n), 1 + 2_000 // count) / count
+        host, worker = (each / count for each in both(lambda n=count: called(kit, "SELECT 1", n), 1 + 2_000 // count))
+        print(f"SELECT 1 as a tool call, {count} at once: {taken:.0f} us; {host:.0f} us of the host, ", end="")
+        print(f"{worker:.0f} us of the worker")
     duck = SqlToolkit(DuckDesk(database, QueryLimits(rows=50), NOW))
-    print(f"SELECT 1 as a tool call on DuckDB: {microseconds(lambda: duck.query('SELECT 1'), 500):.0f} us")
+    print(f"SELECT 1 as a tool call on DuckDB: {microseconds(lambda: called(duck, 'SELECT 1', 1), 500):.0f} us")
     engine("duckdb").close()
     worlds()
 
-    print(f"turns at {ENVS} episodes: {turns(ENVS):.0f} /s")
+    rate, host, worker = turns(ENVS)
+    print(f"turns at {ENVS} episodes: {rate:.0f} /s; processor time: {host:.0f} us, {worker:.0f} us of the worker")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(turns, [ENVS // 2] * 2)
-        together = sum(pool.map(turns, [ENVS // 2] * 2))
-    print(f"turns at {ENVS} episodes in two processes: {together:.0f} /s")
+        two = pool.map(turns, [ENVS // 2] * 2)
+    spent = sum(host + worker for _, host, worker in two) / 2
+    print(f"turns at {ENVS} episodes in two processes: {sum(rate for rate, _, _ in two):.0f} /s; {spent:.0f} us in all")
 
     env = gym.make("tir/SQL-v0").unwrapped
     _, info = env.reset(seed=0)

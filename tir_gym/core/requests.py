@@ -1,9 +1,9 @@
 """What an episode asks its driver to do. An `Inline` request performs itself."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tir_gym.core.action import Action
 from tir_gym.core.interfaces import Limits, Retriever, User
@@ -30,6 +30,22 @@ class Inline(Request):
     @abstractmethod
     def perform(self) -> Any:
         """Do it and return the result."""
+
+
+class Shared(Request):
+    """A request that the driver answers together with others that wait, of any of its episodes."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def service(self) -> Hashable:
+        """Requests of one class with equal services are performed together."""
+
+    @classmethod
+    @abstractmethod
+    def perform_all(cls, requests: Sequence[Self]) -> list[Any]:
+        """The result of each, in order. What is raised is the result of all of them, as an `EnvError`."""
 
 
 @dataclass(slots=True)
@@ -85,15 +101,24 @@ class HostTool(Inline):
 
 
 @dataclass(slots=True)
-class Retrieve(Request):
-    """Search for passages; answered with `list[list[Hit]]`, one list a query.
-
-    A driver that plays many episodes asks the retriever once for all that wait; a failure is fed as `EnvError`.
-    """
+class Retrieve(Shared):
+    """Search for passages; answered with `list[list[Hit]]`, one list a query. A failure is fed as `EnvError`."""
 
     retriever: Retriever
     queries: Sequence[str]
     k: int
+
+    @property
+    def service(self) -> Hashable:
+        """Those that ask the same retriever for as many hits go together."""
+        return id(self.retriever), self.k
+
+    @classmethod
+    def perform_all(cls, requests: Sequence[Self]) -> list[Any]:
+        """One search, in which no query is repeated."""
+        queries = list(dict.fromkeys(query for request in requests for query in request.queries))
+        hits = dict(zip(queries, requests[0].retriever.search(queries, requests[0].k), strict=True))
+        return [[list(hits[query]) for query in request.queries] for request in requests]
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from tir_gym.core.task import Task
 from tir_gym.core.transcript import Transcript
 from tir_gym.core.view import EpisodeView, Groups, GroupView, Progress, Rewards
 from tir_gym.drivers.intake import ActionInput, to_action
-from tir_gym.drivers.loop import Loop
+from tir_gym.drivers.loop import Loop, perform
 from tir_gym.drivers.render import render_ansi, render_human
 from tir_gym.drivers.slot import Slot, StepResult
 
@@ -263,6 +263,8 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         self._slot.end_replay(state)
 
     def _finish(self) -> StepResult:
+        while self._slot.shared:
+            perform([self._slot])
         if self._slot.busy:
             self._loop.add(0, self._slot)
             self._loop.run()

@@ -7,10 +7,9 @@ import math
 import os
 import select
 import time
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 
-from tir_gym.core.interfaces import Hit
-from tir_gym.core.requests import Retrieve
+from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError
 from tir_gym.drivers.slot import Slot
 
@@ -56,11 +55,11 @@ class Loop:
         return done
 
     def poll(self, timeout: float) -> None:
-        """Do the searches that wait, or wait once, up to `timeout` seconds, for sessions to say something."""
-        searching = [key for key, slot in self.busy.items() if slot.searches]
-        if searching:
-            search([self.busy[key] for key in searching])
-            for key in searching:
+        """Perform the shared requests that wait, or wait up to `timeout` seconds for sessions to say something."""
+        asking = [key for key, slot in self.busy.items() if slot.shared]
+        if asking:
+            perform([self.busy[key] for key in asking])
+            for key in asking:
                 self._look(key, self.busy[key])
             return
         now = time.monotonic()
@@ -116,6 +115,8 @@ class Loop:
             self._unwatch(key)
             self._done.append(key)
             return
+        if slot.shared:  # to be performed before anything is waited for
+            return
         descriptors = tuple(slot.filenos())
         if descriptors != self._watched.get(key, ()):
             self._unwatch(key)
@@ -146,7 +147,7 @@ class Loop:
 
 async def wait_async(loop: Loop, wakeup: float) -> None:
     """Let other tasks run until a session has something to say, or `time.monotonic()` is `wakeup`."""
-    if any(slot.searches for slot in loop.busy.values()) or loop.finished:
+    if any(slot.shared for slot in loop.busy.values()) or loop.finished:
         return
     import asyncio
 
@@ -161,22 +162,20 @@ async def wait_async(loop: Loop, wakeup: float) -> None:
         current.remove_reader(loop.fileno())
 
 
-def search(slots: Iterable[Slot]) -> None:
-    """Answer every search that waits: one call for all that ask the same retriever for as many hits."""
-    batches: dict[tuple[int, int], list[tuple[Slot, Retrieve]]] = {}
+def perform(slots: Iterable[Slot]) -> None:
+    """Perform every shared request that waits, together with those that are for the same service."""
+    batches: dict[Hashable, list[tuple[Slot, Shared]]] = {}
     for slot in slots:
-        for request in slot.searches:
-            batches.setdefault((id(request.retriever), request.k), []).append((slot, request))
-        slot.searches = []
+        for request in slot.shared:
+            batches.setdefault((type(request), request.service), []).append((slot, request))
+        slot.shared = []
     for batch in batches.values():
-        retriever, k = batch[0][1].retriever, batch[0][1].k
-        queries = list(dict.fromkeys(query for _, request in batch for query in request.queries))
-        failure: Exception | None = None
-        hits: dict[str, list[Hit]] = {}
+        requests = [request for _, request in batch]
         try:
-            hits = dict(zip(queries, retriever.search(queries, k), strict=True))
+            results = requests[0].perform_all(requests)
         except Exception as error:
             failure = error if isinstance(error, EnvError) else EnvError(f"{type(error).__name__}: {error}")
-        for slot, request in batch:
-            if slot.busy:  # the answer to an earlier search may have ended its episode
-                slot.found(request, failure or [list(hits[query]) for query in request.queries])
+            results = [failure] * len(batch)
+        for (slot, request), result in zip(batch, results, strict=True):
+            if slot.busy:  # the result of an earlier request may have ended its episode
+                slot.found(request, result)

@@ -11,7 +11,7 @@ from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.episode import Episode, Pending, Turn
 from tir_gym.core.interfaces import TURN_OVER, Done, Executor, HostCall, RunStatus, Session
-from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, Retrieve, RunCode
+from tir_gym.core.requests import AnswerCall, CloseSession, Inline, OpenSession, Request, RunCode, Shared
 from tir_gym.core.schema import ActionData, EpisodeState, RecordedRun, task_ref
 from tir_gym.core.task import Task
 from tir_gym.core.tool import EnvError
@@ -70,7 +70,7 @@ class Slot:
         self._closed = False
         self._sessions: dict[str, Session] = {}
         self._runs: dict[str, _Run] = {}
-        self.searches: list[Retrieve] = []
+        self.shared: list[Shared] = []
         """Requests that wait for the event loop to answer them, together with those of other slots."""
         self._history = _History()
         self._replaying: dict[int, RecordedRun] = {}
@@ -188,8 +188,8 @@ class Slot:
                     del self._runs[actor]
                     self._finish_run(actor, run, event)
 
-    def found(self, request: Retrieve, result: Any) -> None:
-        """Take in the hits of a search, or the exception it ended with."""
+    def found(self, request: Shared, result: Any) -> None:
+        """Take in the result of a shared request, or the exception it ended with."""
         self._drive(self._playing().feed(request.id, result))
 
     def result(self) -> StepResult:
@@ -315,8 +315,8 @@ class Slot:
                     self._sessions[actor] = self._lease().open(request.limits, request.seed, request.tools)
                 case RunCode():
                     return self._start_run(episode, request)
-                case Retrieve():
-                    self.searches.append(request)
+                case Shared():
+                    self.shared.append(request)
                 case AnswerCall(actor=actor):
                     self._sessions[actor].answer(request.call_id, request.value, request.error)
                 case CloseSession(actor=actor):
@@ -381,7 +381,7 @@ class Slot:
             session.close()
         self._sessions.clear()
         self._runs.clear()
-        self.searches.clear()
+        self.shared.clear()
 
     def close(self) -> None:
         """End every session and give the executor back; idempotent."""

@@ -38,3 +38,15 @@ def sample(script=SHELF, key="shelf", many=0):
         made = Sample(key, connection.serialize())
     connection.close()
     return made
+
+
+def ran(waiting):
+    """What a tool returns once its requests are performed."""
+    step, given = waiting.send, None
+    try:
+        while True:
+            request = step(given)
+            (given,) = request.perform_all([request])
+            step = waiting.throw if isinstance(given, Exception) else waiting.send
+    except StopIteration as stop:
+        return stop.value

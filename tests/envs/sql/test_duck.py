@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.envs.sql.samples import Sample, sample
+from tests.envs.sql.samples import Sample, ran, sample
 from tests.play import make, play_oracle
 from tir_gym.core.tool import ToolError
 from tir_gym.core.verify import Answer, Evidence
@@ -46,18 +46,18 @@ def test_results_have_the_shape_of_sqlites(duck):
 
 def test_the_tools_show_it_and_name_what_is_nearest(duck):
     kit = SqlToolkit(DuckDesk(sample(), LIMITS, NOW))
-    assert "author |       3 |    3" in kit.list_tables().content[0].text
-    shown = kit.describe_table("BOOK").content[0].text
+    assert "author |       3 |    3" in ran(kit.list_tables()).content[0].text
+    shown = ran(kit.describe_table("BOOK")).content[0].text
     for line in ("book: 4 rows", "id        | BIGINT  | primary key", "author_id | BIGINT  | references author(id)"):
         assert line in shown
-    assert "true BOOLEAN" in kit.query("SELECT true AS true").content[0].text
-    assert "Projection" in kit.explain("SELECT title FROM book").content[0].text
+    assert "true BOOLEAN" in ran(kit.query("SELECT true AS true")).content[0].text
+    assert "Projection" in ran(kit.explain("SELECT title FROM book")).content[0].text
     with pytest.raises(ToolError, match='Did you mean "book"'):
-        kit.query("SELECT * FROM boook")
+        ran(kit.query("SELECT * FROM boook"))
     with pytest.raises(ToolError, match='Candidate bindings: "title"'):
-        kit.query("SELECT titel FROM book")
+        ran(kit.query("SELECT titel FROM book"))
     with pytest.raises(ToolError, match="not allowed here: INSERT; only reading is"):
-        kit.query("INSERT INTO author VALUES (9, 'Eve', 1)")
+        ran(kit.query("INSERT INTO author VALUES (9, 'Eve', 1)"))
 
 
 def test_whole_episodes_are_played_and_judged_on_duckdb():

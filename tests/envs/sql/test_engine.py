@@ -73,15 +73,15 @@ def test_a_worker_that_somebody_killed_is_replaced_without_a_word(own_engine):
 def killed(monkeypatch):
     """`killed(times)`: that many next statements have their worker killed while it is at them."""
     left = [0]
-    ask = engine_module.reply_of
+    ask = engine_module.replies
 
-    def reply(worker, request, blob, seconds):
+    def replies(worker, request, blob, patience):
         if left[0] and not {"load", "log"} & request.keys():
             left[0] -= 1
             os.kill(worker.pid, signal.SIGKILL)
-        return ask(worker, request, blob, seconds)
+        return ask(worker, request, blob, patience)
 
-    monkeypatch.setattr(engine_module, "reply_of", reply)
+    monkeypatch.setattr(engine_module, "replies", replies)
     return lambda times: left.__setitem__(0, times)
 
 

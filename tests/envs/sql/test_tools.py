@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from tests.envs.sql.samples import SHELF, Sample, sample
+from tests.envs.sql.samples import SHELF, Sample, ran, sample
 from tir_gym.core.tool import EnvError, Submit, ToolError
 from tir_gym.core.transcript import CallErrorType
 from tir_gym.envs.sql.desks import Desk
@@ -23,7 +23,7 @@ def text(output):
 
 
 def test_tables_are_listed_with_their_size(kit):
-    assert text(kit.list_tables()).splitlines() == [
+    assert text(ran(kit.list_tables())).splitlines() == [
         "table  | columns | rows",
         "-------+---------+-----",
         "author |       3 |    3",
@@ -34,17 +34,17 @@ def test_tables_are_listed_with_their_size(kit):
 
 
 def test_a_table_is_described_with_types_keys_rows_and_a_sample(kit):
-    shown = text(kit.describe_table("BOOK"))
+    shown = text(ran(kit.describe_table("BOOK")))
     assert shown.startswith("book: 4 rows\n")
     for line in ("id        | INTEGER | primary key", "author_id | INTEGER | references author(id)", "(3 rows)"):
         assert line in shown
-    assert "name   | TEXT    | not null" in text(kit.describe_table("author"))
+    assert "name   | TEXT    | not null" in text(ran(kit.describe_table("author")))
     with pytest.raises(ToolError, match=r"no table 'boook'; the nearest are: book"):
-        kit.describe_table("boook")
+        ran(kit.describe_table("boook"))
 
 
 def test_a_result_is_shown_in_order_with_names_types_duplicates_and_null(kit):
-    shown = text(kit.query("SELECT price, title, sold FROM book ORDER BY price DESC, title"))
+    shown = text(ran(kit.query("SELECT price, title, sold FROM book ORDER BY price DESC, title")))
     assert shown.splitlines() == [
         "price REAL | title TEXT | sold TEXT",
         "-----------+------------+-----------",
@@ -77,9 +77,9 @@ def test_values_can_be_told_apart(rows, shown):
 
 def test_what_is_left_out_is_said():
     many = SqlToolkit(Desk(sample(key="big", many=9_000), QueryLimits(rows=5), NOW))
-    assert text(many.query("SELECT n FROM big")).endswith("(first 5 of 9000 rows; the others are left out)")
-    assert "of more than 10000 rows" in text(many.query("SELECT 1 FROM big a, big b"))
-    assert text(many.query("SELECT n FROM big WHERE n < 0")).splitlines()[-1] == "(0 rows)"
+    assert text(ran(many.query("SELECT n FROM big"))).endswith("(first 5 of 9000 rows; the others are left out)")
+    assert "of more than 10000 rows" in text(ran(many.query("SELECT 1 FROM big a, big b")))
+    assert text(ran(many.query("SELECT n FROM big WHERE n < 0"))).splitlines()[-1] == "(0 rows)"
 
 
 @pytest.mark.parametrize(
@@ -102,20 +102,20 @@ def test_what_is_left_out_is_said():
 )
 def test_mistakes_come_back_with_the_mend(kit, sql, told, kind):
     with pytest.raises(ToolError, match="(?s)" + told.replace("(", r"\(")) as caught:
-        kit.query(sql)
+        ran(kit.query(sql))
     assert caught.value.error is kind
 
 
 def test_a_plan_is_shown_as_a_tree_and_nothing_is_run(kit):
-    assert text(kit.explain("SELECT * FROM book WHERE id = 3")).startswith("SEARCH book")
+    assert text(ran(kit.explain("SELECT * FROM book WHERE id = 3"))).startswith("SEARCH book")
     with pytest.raises(ToolError, match="not allowed"):
-        kit.explain("DELETE FROM book")
-    assert text(kit.query("SELECT COUNT(*) FROM book")).splitlines()[2].strip() == "4"
+        ran(kit.explain("DELETE FROM book"))
+    assert text(ran(kit.query("SELECT COUNT(*) FROM book"))).splitlines()[2].strip() == "4"
 
 
 def test_facts_are_for_verifiers(kit):
-    assert kit.query("SELECT id, title FROM book").facts == {"rows": 4, "columns": 2}
-    assert kit.describe_table("book").facts == {"table": "book", "columns": 5}
+    assert ran(kit.query("SELECT id, title FROM book")).facts == {"rows": 4, "columns": 2}
+    assert ran(kit.describe_table("book")).facts == {"table": "book", "columns": 5}
 
 
 def test_a_submission_is_the_query(kit):
@@ -125,15 +125,15 @@ def test_a_submission_is_the_query(kit):
 def test_a_database_that_cannot_be_opened_is_our_fault(tmp_path):
     lost = SqlToolkit(Desk(Sample("lost", path=str(tmp_path / "lost.sqlite")), QueryLimits(), NOW))
     with pytest.raises(EnvError, match="cannot open the database"):
-        lost.query("SELECT 1")
+        ran(lost.query("SELECT 1"))
 
 
 def test_hostile_names_are_only_names():
     odd = SqlToolkit(
         Desk(sample('CREATE TABLE "a\'b""c; DROP" ("x\'y""z" TEXT); ' + SHELF, key="odd"), QueryLimits(), NOW)
     )
-    assert "a'b\"c; DROP" in text(odd.list_tables())
-    assert "x'y\"z" in text(odd.describe_table("a'b\"c; DROP"))
+    assert "a'b\"c; DROP" in text(ran(odd.list_tables()))
+    assert "x'y\"z" in text(ran(odd.describe_table("a'b\"c; DROP")))
 
 
 def test_a_copy_reads_the_same_database(kit):

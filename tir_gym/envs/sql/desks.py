@@ -2,18 +2,47 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
+from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError, ToolError
 from tir_gym.core.transcript import CallErrorType
-from tir_gym.envs.sql.engine import EngineUnavailable, Failure, Kind, QueryLimits, Result, Rows, Source, Table, engine
+from tir_gym.envs.sql.engine import Failure, Job, Kind, QueryLimits, Result, Rows, Source, Table, engine
 from tir_gym.envs.sql.scan import names
 from tir_gym.envs.sql.world import SqlWorld
 
 _TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 _MISSING = re.compile(r"no such (table|column): (?:\w+\.)?(.+)")
+
+T = TypeVar("T")
+Waiting = Generator[Any, Any, T]
+"""What takes requests to find out."""
+
+
+@dataclass(slots=True)
+class Statements(Shared):
+    """Run statements that read; answered with `list[Result]`, or with `EnvError` where SQL cannot be run."""
+
+    kind: Kind
+    jobs: Sequence[Job]
+
+    @property
+    def service(self) -> Hashable:
+        """The engine."""
+        return self.kind
+
+    @classmethod
+    def perform_all(cls, requests: Sequence[Self]) -> list[Any]:
+        """All of them at once."""
+        found = iter(engine(requests[0].kind).each([job for request in requests for job in request.jobs]))
+        return [_results([next(found) for _ in request.jobs]) for request in requests]
+
+
+def _results(found: list[Result | Exception]) -> list[Any] | EnvError:
+    failure = next((each for each in found if isinstance(each, Exception)), None)
+    return found if failure is None else EnvError(str(failure))
 
 
 @dataclass(frozen=True)
@@ -26,39 +55,39 @@ class Desk:
     allowed: ClassVar[str] = "only reading is, with SELECT or WITH ... SELECT"
     kind: ClassVar[Kind] = "sqlite"
 
-    def run(self, *statements: str) -> list[Result]:
+    def run(self, *statements: str) -> Waiting[list[Result]]:
         """The results. Raises `EnvError` where the environment cannot run SQL."""
-        try:
-            return engine(self.kind).run([(self.database, sql) for sql in statements], self.limits, self.now)
-        except (EngineUnavailable, OSError) as error:
-            raise EnvError(str(error)) from error
-
-    def table(self, sql: str) -> Table:
-        """The result of a statement of ours or the policy's. Raises `ToolError` that says what is wrong with it."""
-        (found,) = self.run(sql)
-        if isinstance(found, Failure):
-            raise self.complaint(found, sql)
+        jobs = [Job(self.database, sql, self.limits, self.now) for sql in statements]
+        found: list[Result] = yield Statements(self.kind, jobs)
         return found
 
-    def tables(self) -> list[str]:
-        """The names of tables and views."""
-        return [name for (name,) in self.table(_TABLES).rows]
+    def table(self, sql: str) -> Waiting[Table]:
+        """The result of a statement of ours or the policy's. Raises `ToolError` that says what is wrong with it."""
+        (found,) = yield from self.run(sql)
+        if isinstance(found, Failure):
+            raise (yield from self.complaint(found, sql))
+        return found
 
-    def sizes(self, tables: Sequence[str]) -> list[Result]:
+    def tables(self) -> Waiting[list[str]]:
+        """The names of tables and views."""
+        found = yield from self.table(_TABLES)
+        return [name for (name,) in found.rows]
+
+    def sizes(self, tables: Sequence[str]) -> Waiting[list[Result]]:
         """Of each table the number of columns and that of rows."""
         columns = "SELECT COUNT(*) FROM pragma_table_info"
-        return self.run(*(f"SELECT ({columns}('{_text(t)}')), COUNT(*) FROM {quoted(t)}" for t in tables))
+        return (yield from self.run(*(f"SELECT ({columns}('{_text(t)}')), COUNT(*) FROM {quoted(t)}" for t in tables)))
 
-    def shape(self, table: str) -> Table:
+    def shape(self, table: str) -> Waiting[Table]:
         """The columns of a table: name, type, constraints. Raises `ToolError`."""
-        info, keys, indexes = self.run(
+        info, keys, indexes = yield from self.run(
             f"PRAGMA table_info({quoted(table)})",
             f"PRAGMA foreign_key_list({quoted(table)})",
             f"SELECT i.name FROM pragma_index_list('{_text(table)}') l, pragma_index_info(l.name) i "
             'WHERE l."unique" GROUP BY l.name HAVING COUNT(*) = 1',
         )
         if isinstance(info, Failure):
-            raise self.complaint(info, table)
+            raise (yield from self.complaint(info, table))
         links = {row[3]: f"references {row[2]}({row[4] or 'its key'})" for row in rows(keys)}
         unique = {row[0] for row in rows(indexes)}
         columns = []
@@ -69,16 +98,17 @@ class Desk:
             columns.append((column, kind or None, ", ".join(notes) or None))
         return Table(("column", "type", "constraints"), tuple(columns), len(columns))
 
-    def plan(self, sql: str) -> list[str]:
+    def plan(self, sql: str) -> Waiting[list[str]]:
         """How a statement would be run, one step a line. Raises `ToolError`."""
         depth: dict[int, int] = {0: -1}
         lines = []
-        for own, parent, _, detail in self.table(f"EXPLAIN QUERY PLAN {sql}").rows:
+        found = yield from self.table(f"EXPLAIN QUERY PLAN {sql}")
+        for own, parent, _, detail in found.rows:
             depth[own] = depth.get(parent, -1) + 1
             lines.append("  " * depth[own] + detail)
         return lines
 
-    def complaint(self, failure: Failure, sql: str) -> ToolError:
+    def complaint(self, failure: Failure, sql: str) -> Waiting[ToolError]:
         """A failure in words, with the mend."""
         match failure.kind:
             case "refused":
@@ -91,17 +121,17 @@ class Desk:
                 return ToolError("the query needs too much memory; make it simpler", CallErrorType.TIMEOUT)
         message = f"SQL error: {failure.message}"
         if missing := _MISSING.match(failure.message):
-            message += self._nearest(missing[1], missing[2], sql)
+            message += yield from self._nearest(missing[1], missing[2], sql)
         return ToolError(message, CallErrorType.EXCEPTION)
 
-    def _nearest(self, kind: str, name: str, sql: str) -> str:
-        tables = self.tables()
+    def _nearest(self, kind: str, name: str, sql: str) -> Waiting[str]:
+        tables = yield from self.tables()
         if kind == "table":
             return hint(name, tables)
         used = names(sql)
         asked = [table for table in tables if table.lower() in used] or tables
         columns: dict[str, list[str]] = {}
-        described = self.run(*(f"PRAGMA table_info({quoted(table)})" for table in asked))
+        described = yield from self.run(*(f"PRAGMA table_info({quoted(table)})" for table in asked))
         for table, found in zip(asked, described, strict=True):
             for row in found.rows if isinstance(found, Table) else ():
                 columns.setdefault(row[1], []).append(table)
@@ -127,26 +157,28 @@ class DuckDesk(Desk):
 
     kind: ClassVar[Kind] = "duckdb"
 
-    def tables(self) -> list[str]:
+    def tables(self) -> Waiting[list[str]]:
         """The names of tables and views."""
-        found = self.table("SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1")
+        found = yield from self.table(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'main' ORDER BY 1"
+        )
         return [name for (name,) in found.rows]
 
-    def sizes(self, tables: Sequence[str]) -> list[Result]:
+    def sizes(self, tables: Sequence[str]) -> Waiting[list[Result]]:
         """Of each table the number of columns and that of rows."""
         columns = "SELECT COUNT(*) FROM duckdb_columns() WHERE schema_name = 'main' AND table_name ="
-        return self.run(*(f"SELECT ({columns} '{_text(t)}'), COUNT(*) FROM {quoted(t)}" for t in tables))
+        return (yield from self.run(*(f"SELECT ({columns} '{_text(t)}'), COUNT(*) FROM {quoted(t)}" for t in tables)))
 
-    def shape(self, table: str) -> Table:
+    def shape(self, table: str) -> Waiting[Table]:
         """The columns of a table: name, type, constraints. Raises `ToolError`."""
-        info, keys = self.run(
+        info, keys = yield from self.run(
             "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns() "
             f"WHERE schema_name = 'main' AND table_name = '{_text(table)}' ORDER BY column_index",
             "SELECT unnest(constraint_column_names), constraint_type FROM duckdb_constraints() "
             f"WHERE table_name = '{_text(table)}' AND constraint_type IN ('PRIMARY KEY', 'UNIQUE')",
         )
         if isinstance(info, Failure):
-            raise self.complaint(info, table)
+            raise (yield from self.complaint(info, table))
         held = {column: kind.lower() for column, kind in rows(keys)}
         columns = []
         for column, kind, nullable, comment in info.rows:
@@ -156,15 +188,16 @@ class DuckDesk(Desk):
             columns.append((column, kind, ", ".join(notes) or None))
         return Table(("column", "type", "constraints"), tuple(columns), len(columns))
 
-    def plan(self, sql: str) -> list[str]:
+    def plan(self, sql: str) -> Waiting[list[str]]:
         """How a statement would be run. Raises `ToolError`."""
-        return [line for row in self.table(f"EXPLAIN {sql}").rows for line in str(row[-1]).splitlines()]
+        found = yield from self.table(f"EXPLAIN {sql}")
+        return [line for row in found.rows for line in str(row[-1]).splitlines()]
 
-    def complaint(self, failure: Failure, sql: str) -> ToolError:
+    def complaint(self, failure: Failure, sql: str) -> Waiting[ToolError]:
         """A failure in words; DuckDB itself names what is nearest."""
         if failure.kind == "sql":
             return ToolError(f"SQL error: {failure.message[:1_000]}", CallErrorType.EXCEPTION)
-        return super().complaint(failure, sql)
+        return (yield from super().complaint(failure, sql))
 
 
 @dataclass(frozen=True)
@@ -174,8 +207,9 @@ class WorldDesk(Desk):
     world: SqlWorld
     allowed: ClassVar[str] = "only reading and changing tables of this database is"
 
-    def run(self, *statements: str) -> list[Result]:
+    def run(self, *statements: str) -> Waiting[list[Result]]:
         """The results. Raises `EnvError` where the environment cannot run SQL."""
+        yield from ()
         return [self.world.run(sql, self.limits) for sql in statements]
 
 

@@ -13,12 +13,12 @@ import importlib.util
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from tir_gym.envs.sql.asked import reply_of
+from tir_gym.envs.sql.channel import replies
 from tir_gym.workers import Leased, Lost, Worker, WorkerUnavailable, module_command
 
 NOW = "2025-06-15 12:00:00"
@@ -75,6 +75,16 @@ class QueryLimits:
         done = [found for found in results if isinstance(found, Table)]
         ops, seconds = sum(found.ops for found in done), sum(found.seconds for found in done)
         return replace(self, ops=max(0, self.ops - ops), seconds=max(0.0, self.seconds - seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A statement to be run on a database, its bounds, and the moment at which the clock stands."""
+
+    source: Source
+    sql: str
+    limits: QueryLimits
+    now: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,55 @@ class Engine(Leased):
         """The result of one statement."""
         return self.run([(source, sql)], limits, now)[0]
 
+    def each(self, jobs: Sequence[Job]) -> list[Result | Exception]:
+        """The result of each job, or the `EngineUnavailable` or `OSError` that it alone would end with.
+
+        The worker is told all of them at once. One at which it is lost costs the others nothing but time.
+        """
+        if len(jobs) == 1:
+            return [self._alone(jobs[0])]
+        found: list[Result | Exception | None] = [None] * len(jobs)
+        keys: dict[int, str] = {}
+        for i, job in enumerate(jobs):
+            try:
+                keys[i] = job.source.key
+            except OSError as error:
+                found[i] = error
+        with self._turn:
+            while keys:
+                self._stream(jobs, keys, found)
+        return [self._alone(job) if result is None else result for job, result in zip(jobs, found, strict=True)]
+
+    def _stream(self, jobs: Sequence[Job], keys: dict[int, str], found: list[Result | Exception | None]) -> None:
+        """Have the worker do the jobs of these numbers, which are taken out, up to one at which it is lost.
+
+        None is found of a job that is to be done alone: its database is not open, or somebody killed the worker at it.
+        """
+        terms: dict[tuple[QueryLimits, str], int] = {}
+        each = [
+            (key, jobs[i].sql, terms.setdefault((jobs[i].limits, jobs[i].now), len(terms))) for i, key in keys.items()
+        ]
+        request = {"each": each, "terms": [{"now": now, **limits.terms} for limits, now in terms]}
+        patience = [jobs[i].limits.seconds + _GRACE for i in keys]
+        try:
+            with contextlib.closing(self._asked(request, b"", patience)) as replies:
+                for i, reply in zip(list(keys), replies, strict=True):
+                    del keys[i]
+                    found[i] = None if "missing" in reply else _result(reply)
+        except Lost as lost:
+            i = next(iter(keys))
+            del keys[i]
+            found[i] = _killed(lost)
+        except EngineUnavailable as error:
+            found[:] = [error if i in keys else result for i, result in enumerate(found)]
+            keys.clear()
+
+    def _alone(self, job: Job) -> Result | Exception:
+        try:
+            return self.one(job.source, job.sql, job.limits, job.now)
+        except (EngineUnavailable, OSError) as error:
+            return error
+
     def layers(self) -> dict[str, str]:
         """What holds the worker in: "enforced", as seen by trying, or why it is not. Raises `EngineUnavailable`."""
         with self._turn:
@@ -286,10 +345,8 @@ class Engine(Leased):
                 reply = self._served(asked, sources, states, asked["seconds"] * (1 if alone else len(items)) + _GRACE)
                 return [_result(found) for found in reply["results"]]
             except Lost as lost:  # at whichever statement it was, running the first one alone finds out
-                if alone and lost.silent:
-                    return [Failure("killed", "the statement did not end in time and was ended with its process")]
-                if len(items) == 1 and lost.crashed:
-                    return [Failure("killed", "the statement took down its process")]
+                if (alone and lost.silent) or (len(items) == 1 and lost.crashed):
+                    return [_killed(lost)]
                 if len(items) == 1 and last_try:
                     raise EngineUnavailable(f"the SQL worker was killed twice at one statement: {lost}") from lost
             items = items[:1]
@@ -329,11 +386,19 @@ class Engine(Leased):
         """The worker's reply. Raises `Lost` where it was lost at work, `WorkerUnavailable` if it does not start."""
         while self._dropped:
             request.setdefault("drop", []).append(self._dropped.popleft())
+        (reply,) = self._asked(request, blob, (seconds,))
+        return reply
+
+    def _asked(
+        self, request: dict[str, Any], blob: bytes, patience: Iterable[float]
+    ) -> Generator[dict[str, Any], None, None]:
+        """The worker's replies, as they come; all are to be taken, or the generator is to be closed."""
         while True:
             worker = self._running()
             try:
                 worker.wait_ready()
-                return reply_of(worker, request, blob, seconds)
+                yield from replies(worker, request, blob, patience)
+                return
             except Lost as lost:
                 self._bury(lost)
                 if worker.ready:
@@ -341,6 +406,13 @@ class Engine(Leased):
             except BaseException:  # interrupted: the reply would be taken for that of the next request
                 self._end_worker()
                 raise
+
+
+def _killed(lost: Lost) -> Failure | None:
+    """What it says of the statement at which a worker was lost; None where it was no fault of the statement."""
+    if lost.silent:
+        return Failure("killed", "the statement did not end in time and was ended with its process")
+    return Failure("killed", "the statement took down its process") if lost.crashed else None
 
 
 def _result(found: dict[str, Any]) -> Result:

@@ -7,7 +7,7 @@ from tir_gym.core.interfaces import Done, RunStatus
 from tir_gym.core.requests import RunCode
 from tir_gym.core.tool import EnvError, Output, Submit, ToolError, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import CallErrorType, TextPart
-from tir_gym.envs.sql.desks import Desk, hint, quoted, rows
+from tir_gym.envs.sql.desks import Desk, Waiting, hint, quoted, rows
 from tir_gym.envs.sql.engine import Table
 from tir_gym.envs.sql.onetable import OneTable
 from tir_gym.envs.sql.show import as_text
@@ -31,26 +31,26 @@ class LookingToolkit(Toolkit):
         return copied
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
-    def list_tables(self) -> Output:
+    def list_tables(self) -> Waiting[Output]:
         """List the tables and views of the database with their number of columns and rows."""
-        tables = self._desk.tables()
-        sizes = self._desk.sizes(tables)
+        tables = yield from self._desk.tables()
+        sizes = yield from self._desk.sizes(tables)
         listed = tuple((name, *(rows(found) or ((None, None),))[0]) for name, found in zip(tables, sizes, strict=True))
         return _output(Table(("table", "columns", "rows"), listed, len(listed)), typed=False, tables=len(listed))
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
-    def describe_table(self, table: str) -> Output:
+    def describe_table(self, table: str) -> Waiting[Output]:
         """Describe a table: columns with types and keys, the number of rows, and a few of them.
 
         Args:
             table: Its name, as `list_tables` gives it.
         """
-        tables = self._desk.tables()
+        tables = yield from self._desk.tables()
         name = next((each for each in tables if each.lower() == table.lower()), None)
         if name is None:
             raise ToolError(f"there is no table {table[:80]!r}{hint(table, tables)}", CallErrorType.EXCEPTION)
-        shape = self._desk.shape(name)
-        count, sample = self._desk.run(
+        shape = yield from self._desk.shape(name)
+        count, sample = yield from self._desk.run(
             f"SELECT COUNT(*) FROM {quoted(name)}", f"SELECT * FROM {quoted(name)} LIMIT {SAMPLE_ROWS}"
         )
         shown = as_text(sample) if isinstance(sample, Table) else "(its rows cannot be read)"
@@ -59,13 +59,13 @@ class LookingToolkit(Toolkit):
         return Output((TextPart(text),), text, facts={"table": name, "columns": len(shape.rows)})
 
     @tool(kind="evidence", effect="read", latency_s=0.01)
-    def explain(self, sql: str) -> Output:
+    def explain(self, sql: str) -> Waiting[Output]:
         """See how the database would run a statement (its query plan), without running it.
 
         Args:
             sql: The statement, without EXPLAIN.
         """
-        lines = self._desk.plan(sql)
+        lines = yield from self._desk.plan(sql)
         text = "\n".join(lines) or "(nothing to do)"
         return Output((TextPart(text),), text, facts={"steps": len(lines)})
 
@@ -74,13 +74,13 @@ class ReadingToolkit(LookingToolkit):
     """Read one database."""
 
     @tool(kind="evidence", effect="read", latency_s=0.05)
-    def query(self, sql: str) -> Output:
+    def query(self, sql: str) -> Waiting[Output]:
         """Run one reading SQL statement (SELECT, WITH, VALUES) and see its result.
 
         Args:
             sql: The statement, in the dialect of SQLite, or of DuckDB where the task says so.
         """
-        found = self._desk.table(sql)
+        found = yield from self._desk.table(sql)
         if not found.columns:
             raise ToolError("there is no statement in this; send one SELECT", CallErrorType.EXCEPTION)
         return _output(found, rows=found.count, columns=len(found.columns))
@@ -108,14 +108,14 @@ class WriteToolkit(LookingToolkit):
         return copied
 
     @tool(kind="action", effect="write", latency_s=0.05)
-    def execute(self, sql: str) -> Output:
+    def execute(self, sql: str) -> Waiting[Output]:
         """Run one SQL statement, which may read (SELECT, WITH) or change the database (INSERT, UPDATE, DELETE, CREATE,
         ALTER, DROP). It is done whole or, where it fails, not at all; references are enforced.
 
         Args:
             sql: The statement, in SQLite's dialect.
         """
-        found = self._desk.table(sql)
+        found = yield from self._desk.table(sql)
         if found.columns:
             return _output(found, rows=found.count, columns=len(found.columns), changed=found.changed)
         if found.changed < 0:

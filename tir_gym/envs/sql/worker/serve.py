@@ -7,6 +7,8 @@ Requests, to any of which `"drop": [session, ...]` may be added:
 - `{"runs": [[key, sql], ...], "rows", "bytes", "ops", "seconds", "count", "now", "stop", "shared"}`; answered with
   `{"results": [...]}`, one object for each run, in order (with `stop` up to the first that failed). `ops` and
   `seconds` hold for each of them, or for all together where they are `shared`.
+- `{"each": [[key, sql, which], ...], "terms": [{"rows", ..., "now"}, ...]}`; answered with one reply for each, as soon
+  as it is done: what the run returned under `terms[which]`, or `{"missing": [key]}`.
 - `{"session": [id, base, at], "steps": [sql, ...], ...}`: the same in a session that writes, which `at` statements have
   changed so far; `{"session": [id, base, at], "since": [id, base, at], ...}`: what changed since that state.
 - `{"layers": true}`: what holds this process in, as `confine` found it.
@@ -27,7 +29,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tir_gym.envs.sql.worker.confine import confine
@@ -39,6 +41,7 @@ READY = b"R"
 KEPT = 256 << 20
 """Bytes of databases kept in memory, and as many of sessions; beyond, the least recently used is dropped."""
 _MOST = 1_000
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Store:
@@ -87,9 +90,7 @@ class Store:
         left = request
         for key, sql in request["runs"]:
             self.open.move_to_end(key)
-            started = time.process_time()
-            found = self.open[key].run(sql, left)
-            found["seconds"] = time.process_time() - started
+            found = self._timed(key, sql, left)
             results.append(found)
             if request["stop"] and "error" in found:
                 break
@@ -97,6 +98,23 @@ class Store:
                 ops, seconds = left["ops"] - found.get("ops", 0), left["seconds"] - found["seconds"]
                 left = {**left, "ops": ops, "seconds": seconds}
         return {"results": results}
+
+    def each(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The replies to a request for single runs."""
+        for key, sql, which in request["each"]:
+            if key not in self.open:
+                yield {"missing": [key]}
+                continue
+            self.open.move_to_end(key)
+            limits = request["terms"][which]
+            self.clock.now = limits["now"]
+            yield self._timed(key, sql, limits)
+
+    def _timed(self, key: str, sql: str, limits: dict[str, Any]) -> dict[str, Any]:
+        """What a run returned, and how long this process worked for it."""
+        started = time.process_time()
+        found = self.open[key].run(sql, limits)
+        return {**found, "seconds": time.process_time() - started}
 
     def _session(self, request: dict[str, Any]) -> dict[str, Any]:
         name, base, at = request["session"]
@@ -176,6 +194,16 @@ def main(host: str, library: str, *files: str) -> None:
     while len(header := requests.read(HEADER.size)) == HEADER.size:
         length, size = HEADER.unpack(header)
         request = json.loads(requests.read(length))
-        reply = {"layers": layers} if "layers" in request else store.answer(request, requests.read(size))
-        text = json.dumps(reply, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-        channel.sendall(HEADER.pack(len(text), 0) + text)
+        blob = requests.read(size)
+        if "layers" in request:
+            _send(channel, {"layers": layers})
+        elif "each" in request:
+            for reply in store.each(request):
+                _send(channel, reply)
+        else:
+            _send(channel, store.answer(request, blob))
+
+
+def _send(channel: socket.socket, reply: dict[str, Any]) -> None:
+    text = _encode(reply).encode("utf-8", "replace")
+    channel.sendall(HEADER.pack(len(text), 0) + text)
