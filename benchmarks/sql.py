@@ -15,7 +15,8 @@ from tir_gym.core.tool import Output
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.databases import Generated, database_of
 from tir_gym.envs.sql.desks import Desk, DuckDesk, Statements
-from tir_gym.envs.sql.engine import NOW, QueryLimits, engine
+from tir_gym.envs.sql.engine import NOW, engine
+from tir_gym.envs.sql.results import QueryLimits
 from tir_gym.envs.sql.tasks import GENERATED, draw
 from tir_gym.envs.sql.tools import SqlToolkit
 from tir_gym.envs.sql.verify import SqlVerifier

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tir_gym.envs.sql.databases import database_of
-from tir_gym.envs.sql.engine import NOW, Table, engine
+from tir_gym.envs.sql.engine import NOW, engine
 from tir_gym.envs.sql.match import differ, is_ordered
+from tir_gym.envs.sql.results import Table
 from tir_gym.envs.sql.scan import Token, order_by, tokens
 from tir_gym.envs.sql.twins import TWINS, Twin, twins
 from tir_gym.envs.sql.verify import LIMITS

@@ -13,7 +13,8 @@ from tests.play import as_bytes, make
 from tir_gym.core.tool import EnvError
 from tir_gym.envs.sql import engine as engine_module
 from tir_gym.envs.sql.desks import Statements
-from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Job, QueryLimits, Table
+from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Job
+from tir_gym.envs.sql.results import QueryLimits, Table
 
 CALL = '<call name="{}">{}</call>'
 SQL = '<arg name="sql">{}</arg>'

@@ -11,8 +11,9 @@ from tir_gym.core.task import Gold
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.benchmarks import load, wikisql_query
 from tir_gym.envs.sql.databases import database_of
-from tir_gym.envs.sql.engine import NOW, Table, engine
+from tir_gym.envs.sql.engine import NOW, engine
 from tir_gym.envs.sql.match import differ, is_ordered
+from tir_gym.envs.sql.results import Table
 from tir_gym.envs.sql.verify import LIMITS, SqlVerifier
 
 

@@ -10,8 +10,9 @@ from tir_gym.core.tool import ToolError
 from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql.databases import Generated
 from tir_gym.envs.sql.desks import DuckDesk
-from tir_gym.envs.sql.engine import NOW, Engine, EngineUnavailable, Failure, QueryLimits, Table, engine
+from tir_gym.envs.sql.engine import NOW, Engine, EngineUnavailable, engine
 from tir_gym.envs.sql.env import Sql
+from tir_gym.envs.sql.results import Failure, QueryLimits, Table
 from tir_gym.envs.sql.tools import SqlToolkit
 from tir_gym.envs.sql.verify import SqlVerifier
 

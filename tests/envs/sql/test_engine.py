@@ -13,7 +13,8 @@ from tests.play import make
 from tests.processes import descendants, wait_until_gone
 from tir_gym.envs.sql import asked
 from tir_gym.envs.sql import engine as engine_module
-from tir_gym.envs.sql.engine import Engine, EngineUnavailable, Failure, QueryLimits, Table, engine
+from tir_gym.envs.sql.engine import Engine, EngineUnavailable, engine
+from tir_gym.envs.sql.results import Failure, QueryLimits, Table
 
 
 def test_rows_come_in_order_with_duplicates_nulls_types_and_column_names():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.envs.sql.samples import SHELF, Sample, sample
-from tir_gym.envs.sql.engine import Failure, QueryLimits, Table
+from tir_gym.envs.sql.results import Failure, QueryLimits, Table
 from tir_gym.envs.sql.worker.guard import FUNCTIONS, LENGTH
 from tir_gym.workers import module_command
 

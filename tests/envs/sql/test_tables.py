@@ -10,9 +10,10 @@ from tests.play import make, play_oracle, run
 from tir_gym import fork
 from tir_gym.core.task import Gold, Task
 from tir_gym.core.verify import Answer, Evidence
-from tir_gym.envs.sql.engine import QueryLimits, engine
+from tir_gym.envs.sql.engine import engine
 from tir_gym.envs.sql.measures import STATISTICS
 from tir_gym.envs.sql.onetable import one_table
+from tir_gym.envs.sql.results import QueryLimits
 from tir_gym.envs.sql.tables import make_tasks
 from tir_gym.envs.sql.verify import NumberVerifier
 

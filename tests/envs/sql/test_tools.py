@@ -8,7 +8,8 @@ from tests.envs.sql.samples import SHELF, Sample, ran, sample
 from tir_gym.core.tool import EnvError, Submit, ToolError
 from tir_gym.core.transcript import CallErrorType
 from tir_gym.envs.sql.desks import Desk
-from tir_gym.envs.sql.engine import NOW, QueryLimits, Table
+from tir_gym.envs.sql.engine import NOW
+from tir_gym.envs.sql.results import QueryLimits, Table
 from tir_gym.envs.sql.show import as_text
 from tir_gym.envs.sql.tools import SqlToolkit
 

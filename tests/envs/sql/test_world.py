@@ -12,7 +12,8 @@ from tests.envs.sql.samples import SHELF, Sample, sample
 from tests.envs.sql.test_hostile import EXFILTRATION, FILES, SETTINGS, UNINTERRUPTIBLE
 from tir_gym.core.tool import EnvError
 from tir_gym.envs.sql import world as world_module
-from tir_gym.envs.sql.engine import Change, Failure, QueryLimits, Table, engine
+from tir_gym.envs.sql.engine import engine
+from tir_gym.envs.sql.results import Change, Failure, QueryLimits, Table
 from tir_gym.envs.sql.worker.serve import Store
 from tir_gym.envs.sql.world import SqlWorld
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tir_gym.envs.sql.build import build
-from tir_gym.envs.sql.engine import QueryLimits, Source
+from tir_gym.envs.sql.engine import Source
 from tir_gym.envs.sql.families import FAMILIES
 from tir_gym.envs.sql.kept import Kept
+from tir_gym.envs.sql.results import QueryLimits
 from tir_gym.envs.sql.schemas import Family, dirtied
 
 KEPT = 128 << 20

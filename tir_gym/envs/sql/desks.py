@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self, TypeVar
 from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError, ToolError
 from tir_gym.core.transcript import CallErrorType
-from tir_gym.envs.sql.engine import Failure, Job, Kind, QueryLimits, Result, Rows, Source, Table, engine
+from tir_gym.envs.sql.engine import Job, Kind, Source, engine
+from tir_gym.envs.sql.results import Failure, QueryLimits, Result, Rows, Table
 from tir_gym.envs.sql.scan import names
 from tir_gym.envs.sql.world import SqlWorld
 

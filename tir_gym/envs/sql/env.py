@@ -14,8 +14,9 @@ from tir_gym.core.verify import Verifier
 from tir_gym.envs.sql import tables, writes
 from tir_gym.envs.sql.databases import database_of, scaled
 from tir_gym.envs.sql.desks import Desk, DuckDesk, WorldDesk
-from tir_gym.envs.sql.engine import NOW, Kind, QueryLimits
+from tir_gym.envs.sql.engine import NOW, Kind
 from tir_gym.envs.sql.onetable import one_table
+from tir_gym.envs.sql.results import QueryLimits
 from tir_gym.envs.sql.tasks import SIZES, has_one_value, is_portable, kinds, make_tasks
 from tir_gym.envs.sql.tools import SqlToolkit, TableToolkit, WriteToolkit
 from tir_gym.envs.sql.twins import TWINS

@@ -8,7 +8,8 @@ from typing import Any
 
 from tir_gym.envs.sql.databases import File, kept
 from tir_gym.envs.sql.desks import quoted
-from tir_gym.envs.sql.engine import Failure, QueryLimits, Table, engine
+from tir_gym.envs.sql.engine import engine
+from tir_gym.envs.sql.results import Failure, QueryLimits, Table
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".json", ".jsonl", ".duckdb")
 LIMITS = QueryLimits(rows=200_000, bytes=128 << 20, seconds=60.0, count=200_001)

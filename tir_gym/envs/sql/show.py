@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tir_gym.envs.sql.engine import Table
+from tir_gym.envs.sql.results import Table
 
 CELL_CHARS = 200
 """Characters of one value that are shown."""

@@ -8,8 +8,8 @@ from tir_gym.core.requests import RunCode
 from tir_gym.core.tool import EnvError, Output, Submit, ToolError, Toolkit, ToolRun, tool
 from tir_gym.core.transcript import CallErrorType, TextPart
 from tir_gym.envs.sql.desks import Desk, Waiting, hint, quoted, rows
-from tir_gym.envs.sql.engine import Table
 from tir_gym.envs.sql.onetable import OneTable
+from tir_gym.envs.sql.results import Table
 from tir_gym.envs.sql.show import as_text
 from tir_gym.tools.python import PythonToolkit
 

@@ -8,22 +8,11 @@ from typing import Any, Literal
 from tir_gym.core.task import Gold
 from tir_gym.core.verify import Evidence, Score, Verifier
 from tir_gym.envs.sql.databases import Database, database_of, scaled
-from tir_gym.envs.sql.engine import (
-    NOW,
-    Change,
-    Changes,
-    EngineUnavailable,
-    Failure,
-    Kind,
-    QueryLimits,
-    Result,
-    Source,
-    Table,
-    engine,
-)
+from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Kind, Source, engine
 from tir_gym.envs.sql.habits import checklist, statement
 from tir_gym.envs.sql.kept import Kept
 from tir_gym.envs.sql.match import differ, is_ordered, same_cell
+from tir_gym.envs.sql.results import Change, Changes, Failure, QueryLimits, Result, Table
 from tir_gym.envs.sql.ties import allows, tied
 from tir_gym.envs.sql.twins import twins
 from tir_gym.envs.sql.world import SqlWorld

@@ -7,7 +7,8 @@ from typing import Any
 
 from tir_gym.core.interfaces import World
 from tir_gym.core.tool import EnvError
-from tir_gym.envs.sql.engine import NOW, Changes, EngineUnavailable, Failure, QueryLimits, Result, Source, State, engine
+from tir_gym.envs.sql.engine import NOW, EngineUnavailable, Source, State, engine
+from tir_gym.envs.sql.results import Changes, Failure, QueryLimits, Result
 
 OPS = 100_000_000
 """Instructions that the changing statements of one world may take together, so that it can always be made anew."""
