@@ -10,7 +10,8 @@ from tir_gym.audit.scene import Scene, cheat
 from tir_gym.core.action import ToolCall
 from tir_gym.drivers.intake import ActionInput
 from tir_gym.envs.sql.databases import database_of
-from tir_gym.envs.sql.engine import Table, engine
+from tir_gym.envs.sql.engine import engine
+from tir_gym.envs.sql.results import Table
 from tir_gym.envs.sql.verify import number_in
 
 WRITE, TABLE = "SQLWrite", "TableQA"

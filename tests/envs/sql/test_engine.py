@@ -11,7 +11,7 @@ from tests.envs.sql.samples import Sample, sample
 from tests.envs.sql.test_hostile import UNINTERRUPTIBLE
 from tests.play import make
 from tests.processes import descendants, wait_until_gone
-from tir_gym.envs.sql import asked
+from tir_gym.envs.sql import channel
 from tir_gym.envs.sql import engine as engine_module
 from tir_gym.envs.sql.engine import Engine, EngineUnavailable, engine
 from tir_gym.envs.sql.results import Failure, QueryLimits, Table
@@ -199,7 +199,7 @@ def test_seconds_are_those_of_a_processor(own_engine):
 
 
 def test_a_worker_that_never_gets_to_work_is_no_fault_of_the_statement(own_engine, monkeypatch):
-    monkeypatch.setattr(asked, "_MARGIN", 0.1)
+    monkeypatch.setattr(channel, "_MARGIN", 0.1)
     start = own_engine._start
 
     def stopped():

@@ -10,9 +10,10 @@ from tir_gym.core.verify import Answer, Evidence
 from tir_gym.envs.sql import verify
 from tir_gym.envs.sql.asking import quote
 from tir_gym.envs.sql.databases import database_of
-from tir_gym.envs.sql.engine import QueryLimits, engine
+from tir_gym.envs.sql.engine import engine
 from tir_gym.envs.sql.habits import statement
 from tir_gym.envs.sql.kept import Kept
+from tir_gym.envs.sql.results import QueryLimits
 from tir_gym.envs.sql.tasks import GENERATED, draw
 from tir_gym.envs.sql.verify import LIMITS, SqlVerifier
 from tir_gym.rewards.checklist import Item

@@ -246,8 +246,9 @@ class Engine(Leased):
                 reply = self._served(asked, sources, states, asked["seconds"] * (1 if alone else len(items)) + _GRACE)
                 return [_result(found) for found in reply["results"]]
             except Lost as lost:  # at whichever statement it was, running the first one alone finds out
-                if (alone and lost.silent) or (len(items) == 1 and lost.crashed):
-                    return [_killed(lost)]
+                failure = _killed(lost)
+                if failure and (len(items) == 1 or (alone and lost.silent)):
+                    return [failure]
                 if len(items) == 1 and last_try:
                     raise EngineUnavailable(f"the SQL worker was killed twice at one statement: {lost}") from lost
             items = items[:1]
