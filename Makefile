@@ -13,7 +13,7 @@ demo: $(STAMP)
 	else echo "For real problems: make demo GSM8K=PATH/TO/gsm8k/test.jsonl (none at $(GSM8K))"; fi
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not soak" --durations=25
+	$(BIN)/python -m tests.halves
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak
