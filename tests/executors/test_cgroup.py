@@ -98,13 +98,13 @@ def test_sessions_together_cannot_take_more_memory(writable: None, namespaces: b
 
 
 @pytest.mark.parametrize("memory_mb", [8, 14, 24])
-def test_too_little_memory_is_refused_with_the_least_that_works(writable: None, memory_mb: int) -> None:
+def test_too_little_memory_is_refused_with_an_advice_that_works(writable: None, memory_mb: int) -> None:
     with pytest.raises(
         ExecutorUnavailable, match=rf"pool_memory_mb={memory_mb} is too little .* allow \d+ or more"
     ) as told:
         ForkServer(preload=(), pool_memory_mb=memory_mb).acquire()
-    least = int(str(told.value).rsplit("allow ", 1)[1].split()[0])
-    with ForkServer(preload=(), pool_memory_mb=least).leased() as executor:
+    enough = int(str(told.value).rsplit("allow ", 1)[1].split()[0])
+    with ForkServer(preload=(), pool_memory_mb=enough).leased() as executor:
         sessions = [executor.open(LIMITS, seed) for seed in range(executor.spare + 1)]
         assert [run(session, "6 * 7").value for session in sessions] == ["42"] * len(sessions)
 

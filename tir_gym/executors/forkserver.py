@@ -97,6 +97,8 @@ _ALLOW_NAMESPACES = (
 )
 _IDLE_MB = 4
 """What an idle session takes of its own, with what the kernel has for it (definition by this project)."""
+_ROOM = 2
+"""Times what idle sessions take: an advice that leaves room for work (definition by this project)."""
 _STATES: "weakref.WeakSet[_State]" = weakref.WeakSet()
 _SHARED: dict[Executor, Executor] = {}
 _SHARED_LOCK = threading.Lock()
@@ -195,7 +197,7 @@ class ForkServer(Executor):
         server.close()
         raise ExecutorUnavailable(
             f"pool_memory_mb={self.pool_memory_mb} is too little for the fork server with preload={self.preload!r} "
-            f"and {self.spare + 1} idle sessions: they take some {least} MB; allow {least} or more"
+            f"and {self.spare + 1} idle sessions: they take some {least} MB; allow {least * _ROOM} or more"
         )
 
     def _least(self, server: ServerProcess) -> int:
