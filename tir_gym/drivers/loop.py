@@ -120,10 +120,10 @@ class Loop:
         descriptors = tuple(slot.filenos())
         if descriptors != self._watched.get(key, ()):
             self._unwatch(key)
-            for descriptor in descriptors:
-                self._epoll().register(descriptor, select.EPOLLIN)
-                self._owners[descriptor] = key
-            self._watched[key] = descriptors
+        for descriptor in descriptors:
+            self._listen(descriptor)
+            self._owners[descriptor] = key
+        self._watched[key] = descriptors
         wakeup = slot.wakeup()
         if wakeup != math.inf:
             heapq.heappush(self._alarms, (wakeup, next(self._count), key))
@@ -134,11 +134,21 @@ class Loop:
             self._poller.close()
         self._poller = None
         for descriptor in self._owners:
-            self._epoll().register(descriptor, select.EPOLLIN)
+            with contextlib.suppress(OSError):  # it is closed, and its slot will be looked at for another reason
+                self._epoll().register(descriptor, select.EPOLLIN)
+
+    def _listen(self, descriptor: int) -> None:
+        """Be told of a descriptor, also of one that was closed and opened again under the same number."""
+        if descriptor in self._owners:
+            with contextlib.suppress(FileNotFoundError):
+                self._epoll().modify(descriptor, select.EPOLLIN)
+                return
+        self._epoll().register(descriptor, select.EPOLLIN)
 
     def _unwatch(self, key: int) -> None:
         for descriptor in self._watched.pop(key, ()):
-            if self._owners.pop(descriptor, None) is not None:
+            if self._owners.get(descriptor) == key:
+                del self._owners[descriptor]
                 try:
                     self._epoll().unregister(descriptor)
                 except (OSError, ValueError):  # closed meanwhile, which took it out
