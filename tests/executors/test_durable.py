@@ -406,7 +406,7 @@ def test_each_use_brings_a_session_back(use: str) -> None:
 
 
 def test_a_server_that_dies_during_the_replay_ends_the_session() -> None:
-    with ForkServer(()).leased() as executor:
+    with ForkServer((), spare=0).leased() as executor:
         opened, server = executor.open(LIMITS, 0), executor._own.server
         assert server is not None
         run(opened, "x = 1")
