@@ -174,4 +174,6 @@ def _print_results(rows: list[dict[str, Any]]) -> None:
             tally(row["outcomes"]),
         )
     console.print(table)
-    console.print(Text(f"trajectories: {', '.join(row['file'] for row in rows)}"), soft_wrap=True)
+    files = [Path(row["file"]) for row in rows]
+    told = ", ".join(map(str, files)) if len(files) < 4 else f"{files[0].parent} ({len(files)} files)"
+    console.print(Text(f"trajectories: {told}"), soft_wrap=True)

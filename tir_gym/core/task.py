@@ -112,6 +112,33 @@ class TaskSet(ABC):
         return (self.task(0, index) for index in indices)
 
 
+class ListedTasks(TaskSet):
+    """Tasks that were read beforehand. Raises `ValueError` if two of them have one id."""
+
+    size: int
+
+    def __init__(self, name: str, tasks: Sequence[Task]) -> None:
+        self.name = name
+        self.size = len(tasks)
+        self._tasks = list(tasks)
+        self._by_id = {task.id: task for task in tasks}
+        if len(self._by_id) < len(tasks):
+            twice = next(task.id for task in tasks if self._by_id[task.id] is not task)
+            raise ValueError(f"{name}: two tasks have the id {twice!r}")
+
+    def task(self, seed: int, index: int) -> Task:
+        """The task of that place; the seed is ignored."""
+        if not 0 <= index < self.size:
+            raise IndexError(f"task {index} of {self.name}: it has {self.size}")
+        return self._tasks[index]
+
+    def find(self, task_id: str) -> Task:
+        """The task with that id."""
+        if task_id not in self._by_id:
+            raise KeyError(f"no task {task_id!r} in {self.name}; its ids are like {self._tasks[0].id!r}")
+        return self._by_id[task_id]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a generator makes of random numbers and a level; the task set adds identity and split."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tir_gym.core.interfaces import Passage
-from tir_gym.core.task import SPLITS, Gold, Task, TaskSet, content_hash, open_rows, split_of
+from tir_gym.core.task import SPLITS, Gold, ListedTasks, Task, content_hash, open_rows, split_of
 
 _LEVELS = {"easy": 3, "medium": 6, "hard": 9}
 
@@ -50,33 +50,16 @@ class Collection:
     ids: Mapping[tuple[str, str], str] = field(repr=False)
 
 
-class BenchmarkTasks(TaskSet):
+class BenchmarkTasks(ListedTasks):
     """The questions of a benchmark's file; by hash of the question each belongs to one split, "all" is all of them."""
 
     def __init__(self, name: str, path: Path, split: str) -> None:
-        self.name = name
         self._path = path
         self._split = split
         entries = [e for e in collection(path, name).entries if split == "all" or split_of(e.question) == split]
         if not entries:
             raise ValueError(f"{path} holds no question of split {split!r}")
-        self.size = len(entries)
-        self._tasks = [self._task(index, entry) for index, entry in enumerate(entries)]
-        self._by_id = {task.id: task for task in self._tasks}
-        if len(self._by_id) < self.size:
-            raise ValueError(f"{path}: two questions have the same id")
-
-    def task(self, seed: int, index: int) -> Task:
-        """The task of that place; the seed is ignored."""
-        if not 0 <= index < len(self._tasks):
-            raise IndexError(f"task {index} of {self.name}: it has {len(self._tasks)}")
-        return self._tasks[index]
-
-    def find(self, task_id: str) -> Task:
-        """The task with that id."""
-        if task_id not in self._by_id:
-            raise KeyError(f"no task {task_id!r} in {self.name}; its ids are like {self._tasks[0].id!r}")
-        return self._by_id[task_id]
+        super().__init__(name, [self._task(name, index, entry) for index, entry in enumerate(entries)])
 
     @property
     def fingerprint(self) -> str:
@@ -86,8 +69,8 @@ class BenchmarkTasks(TaskSet):
     def __repr__(self) -> str:
         return f"BenchmarkTasks({self.name!r}, {str(self._path)!r}, split={self._split!r})"
 
-    def _task(self, index: int, entry: Entry) -> Task:
-        found = collection(self._path, self.name)
+    def _task(self, name: str, index: int, entry: Entry) -> Task:
+        found = collection(self._path, name)
         data: dict[str, Any] = dict(entry.extra)
         if entry.needed:
             data["sources"] = [found.ids[entry.passages[number]] for number in entry.needed]
@@ -95,13 +78,13 @@ class BenchmarkTasks(TaskSet):
             data["abstain"] = True
         answers: Any = list(entry.answers) if len(entry.answers) > 1 else "".join(entry.answers) or "unknown"
         return Task(
-            id=f"{self.name}/{entry.id}",
+            id=f"{name}/{entry.id}",
             prompt=entry.question,
             index=index,
             split=self._split,
             difficulty=entry.difficulty,
             family=entry.family,
-            data={"pool": str(self._path), "format": self.name} if found.passages else {},
+            data={"pool": str(self._path), "format": name} if found.passages else {},
             gold=Gold(answers, data=data),
         )
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tir_gym.core.task import SPLITS, Gold, Task, TaskSet, content_hash, open_rows, split_of
+from tir_gym.core.task import SPLITS, Gold, ListedTasks, Task, TaskSet, content_hash, open_rows, split_of
 from tir_gym.envs.sql import exploring
 from tir_gym.envs.sql.databases import fingerprint
 
@@ -26,31 +26,16 @@ _AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 _OPERATORS = ("=", ">", "<", "OP")
 
 
-class FileTasks(TaskSet):
+class FileTasks(ListedTasks):
     """The questions of a benchmark's folder; by hash of the prompt, each belongs to one split, "all" is all of them."""
 
     def __init__(self, name: str, folder: Path, read: Callable[[Path], Iterator[Task]], split: str) -> None:
-        self.name = name
         self._folder = folder
         self._split = split
         kept = [task for task in read(folder) if split == "all" or split_of(task.prompt) == split]
         if not kept:
             raise ValueError(f"{folder} holds no task of split {split!r}")
-        self._tasks = [replace(task, index=index, split=split) for index, task in enumerate(kept)]
-        self._by_id = {task.id: task for task in self._tasks}
-        self.size = len(self._tasks)
-
-    def task(self, seed: int, index: int) -> Task:
-        """The task of that place; the seed is ignored."""
-        if not 0 <= index < len(self._tasks):
-            raise IndexError(f"task {index} of {self.name}: it has {len(self._tasks)}")
-        return self._tasks[index]
-
-    def find(self, task_id: str) -> Task:
-        """The task with that id."""
-        if task_id not in self._by_id:
-            raise KeyError(f"no task {task_id!r} in {self.name}; its ids are like {self._tasks[0].id!r}")
-        return self._by_id[task_id]
+        super().__init__(name, [replace(task, index=index, split=split) for index, task in enumerate(kept)])
 
     @property
     def fingerprint(self) -> str:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tir_gym.core.task import SPLITS, Gold, Task, TaskSet, content_hash, open_rows, split_of
+from tir_gym.core.task import SPLITS, Gold, ListedTasks, Task, content_hash, open_rows, split_of
 
 _FILES = ("queries_first1000.csv", "all_clean_data.csv", "multi_tool_first100.json", "multi_tool_query_golden.json")
 
@@ -21,11 +21,10 @@ def descriptions(folder: str) -> dict[str, str]:
     return {str(name): str(text) for name, text in found.items()}
 
 
-class MetaToolTasks(TaskSet):
+class MetaToolTasks(ListedTasks):
     """The queries of the folder; by hash of the query each belongs to one split, "all" is all of them."""
 
     def __init__(self, folder: Path, split: str) -> None:
-        self.name = "metatool"
         self._folder, self._split = folder, split
         known = descriptions(str(folder))
         rows: dict[str, list[str]] = {}
@@ -38,21 +37,7 @@ class MetaToolTasks(TaskSet):
         kept = {q: t for q, t in rows.items() if set(t) <= set(known) and (split == "all" or split_of(q) == split)}
         if not kept:
             raise ValueError(f"{folder} holds no query of split {split!r}")
-        self._tasks = [self._task(i, query, tools) for i, (query, tools) in enumerate(kept.items())]
-        self.size = len(self._tasks)
-
-    def task(self, seed: int, index: int) -> Task:
-        """The task of that place; the seed is ignored."""
-        if not 0 <= index < len(self._tasks):
-            raise IndexError(f"task {index} of {self.name}: it has {len(self._tasks)}")
-        return self._tasks[index]
-
-    def find(self, task_id: str) -> Task:
-        """The task with that id."""
-        for task in self._tasks:
-            if task.id == task_id:
-                return task
-        raise KeyError(f"no task {task_id!r}; the ids are like {self._tasks[0].id!r}")
+        super().__init__("metatool", [self._task(i, query, tools) for i, (query, tools) in enumerate(kept.items())])
 
     @property
     def fingerprint(self) -> str:
