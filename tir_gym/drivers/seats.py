@@ -82,11 +82,6 @@ class Seats:
         self._straggler = straggler
         self._max_running = max_running
 
-    @property
-    def in_flight(self) -> int:
-        """Turns begun, or waiting to begin, that are not ready."""
-        return len(self.loop.busy) + len(self._waiting)
-
     def seed(self, i: int, base: int, place: int) -> None:
         """From the next reset on, episode k of slot i has the seed hash(base, place, k)."""
         seat = self._seats[i]
