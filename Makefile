@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 GSM8K ?= ../shared/data/gsm8k/test.jsonl
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test soak lint bench clean
+.PHONY: demo test soak lint bench lucene clean
 
 demo: $(STAMP)
 	$(BIN)/tir-gym doctor
@@ -26,6 +26,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.throughput
+
+lucene: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lucene]'
+	$(BIN)/tir-gym lucene setup --yes
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

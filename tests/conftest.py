@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 import tests.toys  # noqa: F401  registers the toy environments
 from tir_gym.core.interfaces import ExecutorUnavailable
 from tir_gym.executors import ForkServer, shared
+from tir_gym.retrieval.manifest import cache_root
 from tir_gym.scoring.symbolic import comparer
 
 SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
@@ -17,6 +18,7 @@ settings.register_profile("soak", max_examples=300, **SHARED)
 settings.load_profile("test")
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+USER_CACHE = cache_root().absolute()
 
 
 PLAIN, PROGRAMS = shared(ForkServer(spare=0)), shared(ForkServer(programs=True, spare=0))
@@ -25,9 +27,11 @@ PLAIN, PROGRAMS = shared(ForkServer(spare=0)), shared(ForkServer(programs=True, 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Indexes are built anew for a run, and kept out of the user's cache."""
+    """Indexes are built anew for a run, and kept out of the user's cache; of that, Lucene's jar is taken."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIR_GYM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        own = tmp_path_factory.mktemp("cache")
+        (own / "lucene").symlink_to(USER_CACHE / "lucene")
+        patch.setenv("TIR_GYM_CACHE", str(own))
         yield
 
 

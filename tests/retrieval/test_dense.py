@@ -2,13 +2,14 @@
 
 import multiprocessing
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tir_gym.core.interfaces import Hit
-from tir_gym.retrieval import Bm25, Passage
+from tir_gym.retrieval import Bm25, Passage, dense
 from tir_gym.retrieval.dense import Dense, build_dense
 from tir_gym.retrieval.encoders import MiniLm, Precomputed, encoder_named, unit
 from tir_gym.retrieval.fusion import Hybrid, Reranked
@@ -19,7 +20,7 @@ COUNT, WIDTH = 1_500, 24
 RNG = np.random.default_rng(0)
 CENTRES = unit(RNG.standard_normal((40, WIDTH)).astype(np.float32))
 VECTORS = unit(CENTRES[RNG.integers(40, size=COUNT)] + RNG.standard_normal((COUNT, WIDTH)).astype(np.float32) / 6)
-VECTORS[700:720] = VECTORS[100]  # ties
+VECTORS[700:760] = VECTORS[100]  # ties
 PASSAGES = [Passage(f"p{(i * 7) % COUNT:04}", "", f"text {i}") for i in range(COUNT)]
 QUERIES = [f"query {i}" for i in range(30)]
 ENCODER = Precomputed(dict(zip(QUERIES, VECTORS[::50] + 0.05, strict=True)) | {"tied": VECTORS[100]})
@@ -57,7 +58,9 @@ def test_batches_copies_and_rebuilding(indexes, kind, tmp_path):
     batch = index.search(QUERIES, 5)
     assert [index.search([query], 5)[0] for query in QUERIES] == batch
     assert pickle.loads(pickle.dumps(index)).search(QUERIES, 5) == batch
-    again = build_dense(PASSAGES, tmp_path / "again", ENCODER, kind=kind, reach=index._reach, vectors=VECTORS)
+    again = build_dense(
+        PASSAGES, tmp_path / "again", ENCODER, kind=kind, reach=index.manifest["reach"], vectors=VECTORS
+    )
     assert (again.search(QUERIES, 5), again.content_hash) == (batch, index.content_hash)
     right = [
         len({name for name, _ in exact(query, 5)} & {hit.id for hit in hits})
@@ -66,12 +69,21 @@ def test_batches_copies_and_rebuilding(indexes, kind, tmp_path):
     assert sum(right) / (5 * len(QUERIES)) >= 0.9
 
 
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_equal_scores_come_by_id_whatever_faiss_proposes(indexes, kind):
+    tied = sorted(PASSAGES[row].id for row in [100, *range(700, 760)])
+    for k in (1, 3, 20, 61):
+        assert [hit.id for hit in indexes[kind].search(["tied"], k)[0]] == tied[:k]
+
+
 def _search_and_tell(index, answers):
     answers.put(index.search(QUERIES, 5))
 
 
-def test_a_fork_after_a_search_searches_too(indexes):
+def test_threads_and_a_fork_after_a_search_find_the_same(indexes):
     expected = indexes["ivf"].search(QUERIES, 5)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda query: indexes["ivf"].search([query], 5)[0], QUERIES * 3)) == expected * 3
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     child = fork.Process(target=_search_and_tell, args=(indexes["ivf"], answers))
@@ -83,11 +95,13 @@ def test_a_fork_after_a_search_searches_too(indexes):
 
 
 def test_files_are_let_go(indexes):
+    indexes["flat"].close()
     index = Dense(indexes["flat"]._path, ENCODER)
+    assert str(index._path) not in Path("/proc/self/maps").read_text()
     assert index.search(["tied"], 1)
+    assert str(index._path) in Path("/proc/self/maps").read_text()
     assert index.get("p0000").text == "text 0"
     index.close()
-    indexes["flat"].close()
     assert str(index._path) not in Path("/proc/self/maps").read_text()
     assert index.search(["tied"], 1)
     index.close()
@@ -98,12 +112,52 @@ def test_what_does_not_fit_is_named(indexes, tmp_path):
         Dense(indexes["flat"]._path, Precomputed({"a": [1.0, 0.0]}))
     with pytest.raises(ValueError, match="as many vectors"):
         build_dense(PASSAGES, tmp_path / "x", ENCODER, vectors=VECTORS[1:])
-    with pytest.raises(FileExistsError):
-        build_dense(PASSAGES, indexes["flat"]._path, ENCODER, vectors=VECTORS)
+    for other in ({"vectors": -VECTORS}, {"vectors": VECTORS, "kind": "ivf"}):
+        with pytest.raises(FileExistsError, match="remove it"):
+            build_dense(PASSAGES, indexes["flat"]._path, ENCODER, **{"reach": 1} | other)
+    with pytest.raises(ValueError, match="flat, ivf, hnsw"):
+        build_dense(PASSAGES, tmp_path / "x", ENCODER, kind="tree", vectors=VECTORS)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyError, match="other"):
         indexes["flat"].search(["other"], 1)
     with pytest.raises(ValueError, match="cannot be made from its name"):
         encoder_named(ENCODER.name)
+
+
+class Interrupted(Precomputed):
+    """Encodes so many chunks, and keeps a list of what it was asked for."""
+
+    def __init__(self, vectors, chunks):
+        super().__init__(vectors)
+        self.left, self.asked = chunks, []
+
+    def encode_passages(self, texts):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.asked += texts
+        return super().encode_passages(texts)
+
+
+def test_an_interrupted_build_goes_on_where_it_was_and_a_whole_one_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(dense, "CHUNK", 400)
+    texts = [passage.text for passage in PASSAGES]
+    vectors = dict(zip(texts, VECTORS, strict=True))
+    first, second, third = (Interrupted(vectors, chunks) for chunks in (2, 2, 0))
+    with pytest.raises(KeyboardInterrupt):
+        build_dense(PASSAGES, tmp_path / "index", first)
+    assert not (tmp_path / "index").exists()
+    seen = []
+    index = build_dense(PASSAGES, tmp_path / "index", second, progress=seen.append)
+    assert (first.asked, second.asked) == (texts[:800], texts[800:])
+    assert seen == [400, 800, 1200, 1500]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["index"]
+    assert build_dense(PASSAGES, tmp_path / "index", third).content_hash == index.content_hash
+    queries = texts[:900:100]
+    given = build_dense(PASSAGES, tmp_path / "given", second, vectors=VECTORS)
+    assert index.search(queries, 5) == given.search(queries, 5)
+    for opened in (index, given):
+        opened.close()
 
 
 def test_reciprocal_ranks_by_hand():

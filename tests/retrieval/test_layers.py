@@ -3,6 +3,8 @@
 import copy
 import pickle
 import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -44,6 +46,19 @@ def test_a_cache_asks_once_and_forgets_the_least_recently_used():
     assert (cached.asked, cached.found) == (8, 3)
     assert cached.content_hash == index.content_hash
     assert cached.get("p3") == index.get("p3")
+
+
+def test_threads_share_a_small_cache():
+    cached, queries = Cached(INDEX, 2), ["amber", "basin", "cedar1", "cedar2", "none"]
+    expected, before = INDEX.search(queries, 2), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda place: cached.search(queries[place % 5 :], 2), range(600)))
+    finally:
+        sys.setswitchinterval(before)
+    assert found == [expected[place % 5 :] for place in range(600)]
+    assert len(cached._hits) <= 2
 
 
 def test_what_a_caller_does_to_its_hits_is_its_own():

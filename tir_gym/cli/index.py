@@ -1,23 +1,21 @@
 """`tir-gym index build | info | search | eval`, `serve` and `lucene setup`: indexes, and who may ask them."""
 
-import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tir_gym.cli.terminal import AsJson, console, fail, print_json, user_errors
+from tir_gym.cli.terminal import AsJson, console, print_json, user_errors
 from tir_gym.drivers.render import visible
-from tir_gym.retrieval.bm25 import K1, B
-from tir_gym.retrieval.building import build as build_index
 from tir_gym.retrieval.evaluation import evaluate
 from tir_gym.retrieval.formats import read_passages, read_qrels, read_queries
-from tir_gym.retrieval.lucene import LuceneUnavailable, installed, jar, java_home, setup_command
+from tir_gym.retrieval.lucene import PACKAGE, LuceneUnavailable, fetch_jar, jar, ready
 from tir_gym.retrieval.manifest import damage, read_manifest
-from tir_gym.retrieval.opening import open_retriever
+from tir_gym.retrieval.opening import BACKENDS, build_index, open_retriever
 from tir_gym.retrieval.server import RetrieverServer
 
 Source = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or what `docs/search.md` lists (http://...).")]
@@ -26,28 +24,46 @@ Source = Annotated[str, typer.Argument(metavar="INDEX", help="A folder, or what 
 def build(
     passages: Annotated[Path, typer.Argument(metavar="PASSAGES", help=".jsonl, .parquet or .tsv, also .gz.")],
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder to make.")],
-    k1: Annotated[float, typer.Option(min=0, help="How soon repeated words stop counting.")] = K1,
-    b: Annotated[float, typer.Option(min=0, max=1, help="How much long passages are marked down.")] = B,
+    backend: Annotated[str, typer.Option(help=f"What searches it: {', '.join(BACKENDS)}.")] = "bm25",
+    k1: Annotated[
+        float | None, typer.Option(min=0, help="bm25, bm25s: how soon repeated words stop counting (0.9).")
+    ] = None,
+    b: Annotated[
+        float | None, typer.Option(min=0, max=1, help="bm25, bm25s: how much long passages are marked down (0.4).")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="dense: minilm (the default), or sentence-transformers:MODEL[:PROMPT]."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(help="dense: flat (exact, the default), ivf or hnsw.")] = None,
+    reach: Annotated[int | None, typer.Option(min=1, help="dense: lists or beam that a search looks into (8).")] = None,
+    vectors: Annotated[
+        Path | None, typer.Option(help="dense: a .npy of the passages' vectors, if they were computed elsewhere.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a BM25 index of a file of passages.
+    """Make an index of a file of passages.
 
-    It is put in place whole; a build that was interrupted goes on where it was, and one that is there is kept.
+    It is put in place whole; a build of bm25 or dense that was interrupted goes on where it was, and an index that is
+    there is kept.
 
     Example:  tir-gym index build wiki-18.jsonl indexes/wiki-18
     """
+    given = {"k1": k1, "b": b, "encoder": encoder, "kind": kind, "reach": reach, "vectors": vectors}
+    options = {name: value for name, value in given.items() if value is not None}
     columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn()
     with user_errors(), Progress(*columns, console=console, transient=True, disable=as_json) as bar:
         task = bar.add_task("passages", total=None)
-        built = build_index(
-            read_passages(passages), index, k1=k1, b=b, progress=lambda done: bar.update(task, completed=done)
-        )
-        built.close()
-    info(index, as_json=as_json)
+        if vectors is not None:
+            options["vectors"] = np.load(vectors, mmap_mode="r", allow_pickle=False)
+        build_index(
+            backend, read_passages(passages), index, lambda done: bar.update(task, completed=done), **options
+        ).close()
+    info(str(index), as_json=as_json)
 
 
 def info(
-    index: Annotated[Path, typer.Argument(metavar="INDEX", help="The folder of an index.")],
+    index: Annotated[str, typer.Argument(metavar="INDEX", help="The folder of an index; FOLDER,FOLDER for several.")],
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with its hash.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -56,18 +72,23 @@ def info(
     Example:  tir-gym index info indexes/wiki-18 --verify
     """
     with user_errors():
-        manifest = read_manifest(index)
-        broken = damage(index) if verify else []
-    shown: dict[str, Any] = {key: value for key, value in manifest.items() if not isinstance(value, list | dict)}
-    shown["bytes"] = sum(file.stat().st_size for file in index.iterdir())
-    if verify:
-        shown["damaged"] = broken
+        parts = [_about(Path(part.removeprefix("lucene:")), verify) for part in index.split(",")]
     if as_json:
-        print_json(shown)
+        print_json(parts[0] if len(parts) == 1 else {"kind": "hybrid", "parts": parts})
     else:
-        for key, value in shown.items():
-            console.print(Text(f"{key:14} {visible(str(value))}"), soft_wrap=True)
-    raise typer.Exit(1 if broken else 0)
+        for part in parts:
+            for key, value in part.items():
+                console.print(Text(f"{key:14} {visible(str(value))}"), soft_wrap=True)
+    raise typer.Exit(1 if any(part.get("damaged") for part in parts) else 0)
+
+
+def _about(folder: Path, verify: bool) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    shown: dict[str, Any] = {key: value for key, value in manifest.items() if not isinstance(value, list | dict)}
+    shown["bytes"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if verify:
+        shown["damaged"] = damage(folder)
+    return shown
 
 
 def search(
@@ -149,20 +170,22 @@ def lucene_setup(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch Anserini's jar: the package pyserini 1.6.0 (165 MB) without what it depends on.
+    """Fetch Anserini's jar: out of the package pyserini 1.6.0 (165 MB), without what that depends on.
 
-    Java and its bridge come with the extra `lucene` of this package. Nothing is fetched unless you ask here.
+    It is kept in the user's cache folder. Java and its bridge come with the extra `lucene` of this package. Nothing is
+    fetched unless you ask here.
 
     Example:  tir-gym lucene setup
     """
-    if not installed():
-        if not yes:
-            typer.confirm(f"run {' '.join(setup_command())}?", abort=True)
-        subprocess.run(setup_command(), check=False, stdout=subprocess.DEVNULL if as_json else None)  # noqa: S603  pip
-    try:
-        found = {"jar": str(jar()), "java": str(java_home())}
-    except LuceneUnavailable as error:
-        fail(str(error))
+    with user_errors():
+        try:
+            jar()
+        except LuceneUnavailable:
+            if not yes:
+                typer.confirm(f"fetch {PACKAGE} with pip?", abort=True)
+            fetch_jar()
+        java, archive = ready()
+    found = {"jar": str(archive), "java": str(java)}
     if as_json:
         print_json(found)
     else:

@@ -1,10 +1,6 @@
 """An index on disk: built once, a segment at a time, put in place whole. An interrupted build goes on from there."""
 
-import contextlib
-import fcntl
 import hashlib
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -18,7 +14,7 @@ from tir_gym.core.interfaces import Passage
 from tir_gym.retrieval import analysis
 from tir_gym.retrieval.bm25 import K1, B, Bm25, hash_of
 from tir_gym.retrieval.corpus import PASSAGES, Arrays, Corpus, load, packed
-from tir_gym.retrieval.manifest import FORMAT, file_hash, read_manifest
+from tir_gym.retrieval.manifest import FORMAT, alone_in, read_manifest, write_manifest
 from tir_gym.retrieval.postings import NAMES, merge, segment
 
 SEGMENT = 20_000
@@ -40,7 +36,7 @@ def build(
     """
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with alone_in(path.parent):
         if path.exists():
             return _same(passages, path, k1, b)
         work = path.with_name(f"{path.name}.building")
@@ -122,8 +118,7 @@ def _write_manifest(folder: Path, segments: list[str], k1: float, b: float) -> N
     arrays: Arrays = load(folder, (*PASSAGES, *NAMES))
     corpus = Corpus(arrays)
     corpus_hash = corpus.content_hash
-    manifest = {
-        "format": FORMAT,
+    about = {
         "kind": "bm25",
         "analysis": analysis.NAME,
         "k1": k1,
@@ -134,20 +129,5 @@ def _write_manifest(folder: Path, segments: list[str], k1: float, b: float) -> N
         "content_hash": hash_of(corpus_hash, k1, b),
         "corpus_hash": corpus_hash,
         "segments": segments,
-        "files": {file.name: file_hash(file) for file in sorted(folder.iterdir())},
     }
-    with (folder / "manifest.json").open("w") as file:
-        json.dump(manifest, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; it is the system's, so a killed process leaves none behind."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    write_manifest(folder, about)

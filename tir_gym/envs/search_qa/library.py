@@ -6,7 +6,6 @@ A corpus is named by a task's data: `{"world": [seed, passages]}`, `{"pool": PAT
 
 import functools
 import hashlib
-import os
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from tir_gym.envs.search_qa.world.graph import Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import Prose
 from tir_gym.retrieval import Bm25, build
 from tir_gym.retrieval.layers import Cached
+from tir_gym.retrieval.manifest import cache_root
 
 IN_MEMORY = 2_000
 """A world of fewer passages is indexed in memory, in less time than it takes to read a file."""
@@ -29,13 +29,6 @@ _GAPS = 4
 _PART = re.compile(r"(.+)\.(\d{1,4})")
 
 Table = dict[str, str]
-
-
-def cache_root() -> Path:
-    """Where indexes are kept: `TIR_GYM_CACHE`, or `tir_gym` in the user's cache folder."""
-    if own := os.environ.get("TIR_GYM_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tir_gym"
 
 
 class Library(ABC):
