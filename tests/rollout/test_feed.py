@@ -60,13 +60,13 @@ class OracleEngine:
         return Completion(text, token_ids=ids, logprobs=[-0.5] * len(ids), policy_version=self._version())
 
 
-def fed(stream, env_id, slots, engine, train, *, seed=7, **options):
+def fed(stream, env_id, slots, engine, train, *, seed=7, max_tokens=0, **options):
     """What `train` returns of a stream that a vector environment in another thread feeds."""
 
     def play():
         envs = tir_gym.make_vec(env_id, slots, **options)
         try:
-            asyncio.run(feed(stream, envs, codec("bytes"), engine, seed=seed, name="a"))
+            asyncio.run(feed(stream, envs, codec("bytes"), engine, seed=seed, max_tokens=max_tokens, name="a"))
         finally:
             envs.close()
 
@@ -147,6 +147,16 @@ def test_players_rest_until_the_trainer_has_caught_up():
     stream = TokenStream(2, max_lag=0)
     assert len(fed(stream, LEDGER, 8, counted, lambda stream: stream.take())) == 2
     assert len(engine.openings.intersection(asked)) == 2
+
+
+def test_an_episode_whose_context_is_full_is_cut_there():
+    engine = OracleEngine(LEDGER, bases(7, 1, 1), 3)
+    alone = engine.rows[bases(7, 1, 1)[0], 0]
+    assert len(alone.turn_start) > 1
+    (rollout,) = fed(TokenStream(1), LEDGER, 1, engine, lambda stream: stream.take(), max_tokens=alone.turn_end[0] + 1)
+    (row,) = rollout.rows()
+    assert (row.truncated, row.valid, row.reward, len(row.turn_start)) == (True, True, 0.0, 1)
+    assert row.ids.tolist() == alone.ids[: alone.turn_start[1]].tolist()
 
 
 def test_closing_ends_it_though_the_engine_says_nothing():

@@ -1,12 +1,13 @@
 """Play the episodes of a vector environment for a trainer, and hand each over as soon as it ends."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from tir_gym.core.action import Completion
+from tir_gym.core.action import Action, Completion
 from tir_gym.core.seeding import episode_seed
 from tir_gym.drivers.shared import receive
 from tir_gym.drivers.vector import Batch, ToolVectorEnv
@@ -19,20 +20,28 @@ Generate = Callable[[Sequence[int]], Awaitable[Completion]]
 
 
 async def feed(
-    stream: TokenStream, envs: ToolVectorEnv, codec: ChatCodec, generate: Generate, *, seed: int, name: str = ""
+    stream: TokenStream,
+    envs: ToolVectorEnv,
+    codec: ChatCodec,
+    generate: Generate,
+    *,
+    seed: int,
+    max_tokens: int = 0,
+    name: str = "",
 ) -> None:
     """Play episodes with an engine and put them into a stream, until it is closed.
 
     Every slot goes at its own pace: it asks the engine as soon as its turn is over, and the engine is asked for as many
     completions at once as there are slots that wait for one. A slot whose next episode may not begin yet rests. Where
     the stream has groups of n, n slots in a row play the same episodes; a group's name is its task and seed. An episode
-    is called `name`, its slot and its number, such as "a3.0".
+    is called `name`, its slot and its number, such as "a3.0". One that has `max_tokens` (0: any number) in its context
+    when its next turn is due is finished there, and truncated.
 
     What `generate` raises, or anything else that goes wrong, closes the stream with that error and is raised. Raises
     `ValueError` where the slots cannot be shared out among groups, and for an environment that does not reset in the
     same step or in which several policies play.
     """
-    playing = _Feed(stream, envs, codec, generate, name)
+    playing = _Feed(stream, envs, codec, generate, max_tokens, name)
     try:
         playing.check()
         playing.begin(seed)
@@ -46,9 +55,16 @@ async def feed(
 
 class _Feed:
     def __init__(
-        self, stream: TokenStream, envs: ToolVectorEnv, codec: ChatCodec, generate: Generate, name: str
+        self,
+        stream: TokenStream,
+        envs: ToolVectorEnv,
+        codec: ChatCodec,
+        generate: Generate,
+        max_tokens: int,
+        name: str,
     ) -> None:
-        self._stream, self._envs, self._codec, self._generate, self._name = stream, envs, codec, generate, name
+        self._stream, self._envs, self._codec, self._generate = stream, envs, codec, generate
+        self._max_tokens, self._name = max_tokens or math.inf, name
         self._news = asyncio.Event()
         """There is a completion to send, or episodes may have become able to begin."""
         self._recorders: dict[int, TokenRecorder] = {}
@@ -57,7 +73,10 @@ class _Feed:
         """Slots whose episode has not begun, by its group."""
         self._sampling: dict[int, asyncio.Future[Completion]] = {}
         self._sampled: list[int] = []
-        self._at_a_turn: dict[int, Completion] = {}
+        self._full: list[int] = []
+        """Slots whose context is full."""
+        self._at_a_turn: dict[int, Completion | None] = {}
+        """What each was sent; None where its context is full."""
 
     def check(self) -> None:
         if self._envs.autoreset_mode is not AutoresetMode.SAME_STEP:
@@ -106,6 +125,10 @@ class _Feed:
         self._held.setdefault(group, []).append(i)
 
     def _sample(self, i: int) -> None:
+        if len(self._recorders[i].rollout) >= self._max_tokens:
+            self._full.append(i)
+            self._news.set()
+            return
         sampling = asyncio.ensure_future(self._generate(self._recorders[i].prompt))
         sampling.add_done_callback(lambda _: self._heard(i))
         self._sampling[i] = sampling
@@ -121,6 +144,10 @@ class _Feed:
             completions = [self._sampling.pop(i).result() for i in slots]
             self._envs.send(completions, slots)
             self._at_a_turn |= zip(slots, completions, strict=True)
+        full, self._full = self._full, []
+        if full:
+            self._envs.send([Action(finish="the context is full")] * len(full), full)
+            self._at_a_turn |= dict.fromkeys(full)
 
     def _take_in(self, batch: Batch) -> None:
         """Turns that are over: their slots go on, or hand over what they played."""
@@ -129,7 +156,11 @@ class _Feed:
             over = terminations[row] or truncations[row]
             recorder = self._recorders[i]
             info = _glance(infos["final_info"] if over else infos, row)
-            recorder.step(self._at_a_turn.pop(i), float(rewards[row]), info)
+            completion = self._at_a_turn.pop(i)
+            if completion is None:
+                recorder.cut(float(rewards[row]), info)
+            else:
+                recorder.step(completion, float(rewards[row]), info)
             if over:
                 self._stream.put(recorder.rollout)
                 self._open(i, _glance(infos, row))

@@ -75,16 +75,26 @@ class TokenRecorder:
             raise ValueError("the completion has no token_ids: give Completion(text, token_ids=..., logprobs=...)")
         self.rollout.append_sampled(completion.token_ids, completion.logprobs, completion.policy_version)
         self.rollout.add_reward(reward)
-        outcome = Outcome(info["outcome"])
-        if outcome:
-            self.rollout.valid = outcome.valid
-            self.rollout.truncated = outcome in (Outcome.TRUNCATED, Outcome.TIMEOUT)
+        if info["outcome"]:
+            self._end(info)
             return
         if info["context_version"] != self._context:
             raise ValueError("the history was rewritten: give the messages as they are now to `rewrite`")
         suffix = self._codec.suffix(info["messages"], completion.token_ids[-1])
         self.rollout.append_context(suffix.ids, suffix.roles, suffix.images)
         self.rollout.pixels |= pixels_of(info["messages"])
+
+    def cut(self, reward: float, info: Mapping[str, Any]) -> None:
+        """The episode was ended between two turns (`env.finish`): the last turn earns that, and it is truncated."""
+        if self.rollout.turns:
+            self.rollout.add_reward(reward)
+        self._end(info)
+        self.rollout.truncated = True
+
+    def _end(self, info: Mapping[str, Any]) -> None:
+        outcome = Outcome(info["outcome"])
+        self.rollout.valid = outcome.valid
+        self.rollout.truncated = outcome in (Outcome.TRUNCATED, Outcome.TIMEOUT)
 
     def rewrite(self, messages: Sequence[Message], context_version: int) -> None:
         """Begin anew from these messages, which are all that the policy reads from now on."""
