@@ -39,7 +39,7 @@ class OracleEngine:
 
     def _play(self, env, observation, info):
         chat = codec("bytes")
-        recorder = TokenRecorder(chat, info, env.tools)
+        recorder = TokenRecorder(chat, info, env.tools if env.setting.protocol.native else ())
         self.openings.add(tuple(recorder.prompt))
         with POLICIES["oracle"](env.setting, env.episode.task) as policy:
             policy.begin(env)

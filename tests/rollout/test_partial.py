@@ -10,8 +10,7 @@ import pytest
 
 import tir_gym
 from tests.play import make, play_oracle
-from tests.rollout.test_codec import codec
-from tir_gym.core.action import Completion
+from tests.rollout.play_partial import CODEC, completion, play_on
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.core.view import GroupView
 from tir_gym.drivers.slot import ReplayMismatch
@@ -22,22 +21,9 @@ MATH, LEDGER = "tir/MathCode-v0", "toy/Ledger-v0"
 CALL = '<call name="python"><arg name="code">{}</arg></call>'
 
 
-def completion(text, version=3):
-    tokens = codec("bytes").tokenizer
-    ids = (*tokens.encode(text, plain=True)[0], tokens.end)
-    return Completion(text, token_ids=ids, logprobs=[-0.1 * len(ids)] * len(ids), policy_version=version)
-
-
-def play_on(env, recorder, texts):
-    for text in texts:
-        said = completion(text)
-        _, reward, _, _, info = env.step(said)
-        recorder.step(said, reward, info)
-
-
 def begun(env, seed, texts=()):
     _, info = env.reset(seed=seed)
-    recorder = TokenRecorder(codec("bytes"), info, env.tools, episode="a", group="g")
+    recorder = TokenRecorder(CODEC, info, env.tools, episode="a", group="g")
     play_on(env, recorder, texts)
     return recorder
 
@@ -66,7 +52,7 @@ def test_an_episode_goes_on_in_another_environment_from_any_of_its_turns(env_id,
     for at in range(len(texts)):
         here = begun(env, 5, texts[:at])
         partial = through_json(PartialEpisode.of(env, here))
-        there = partial.resume(other, codec("bytes"))
+        there = partial.resume(other, CODEC)
         assert there.prompt == here.prompt
         play_on(other, there, texts[at:])
         assert there.rollout.data() == unbroken.rollout.data()
@@ -80,13 +66,14 @@ def test_an_episode_with_a_live_interpreter_goes_on_in_another_process():
     texts = [CALL.format(code) for code in ("x = 40; print(x)", "x += 2; print(x)", "print(x * 10)")] + [
         "<answer>1</answer>"
     ]
-    env = make(MATH)
+    options = {"call_timeout_s": 600.0}
+    env = make(MATH, **options)
     unbroken = begun(env, 5, texts)
     record = as_plain(record_of(env))
     half = begun(env, 5, texts[:2])
     partial = PartialEpisode.of(env, half)
     env.close()
-    given = {"env_id": MATH, "options": {}, "partial": partial.model_dump_json(), "texts": texts[2:]}
+    given = {"env_id": MATH, "options": options, "partial": partial.model_dump_json(), "texts": texts[2:]}
     done = subprocess.run(
         [sys.executable, "-m", "tests.rollout.play_partial"],
         input=json.dumps(given),
@@ -110,7 +97,7 @@ def test_an_episode_of_a_vector_environment_goes_on_alone():
     _, infos = envs.reset(seed=[1, 2])
     said = completion(CALL.format("y = 41"))
     info = {key: infos[key][1] for key in ("messages", "context_version")}
-    recorder = TokenRecorder(codec("bytes"), info)
+    recorder = TokenRecorder(CODEC, info)
     _, rewards, _, _, infos = envs.step([said, said])
     recorder.step(said, rewards[1], {key: infos[key][1] for key in ("messages", "context_version", "outcome")})
     partial = through_json(PartialEpisode.of(envs.slots[1], recorder))
@@ -119,10 +106,10 @@ def test_an_episode_of_a_vector_environment_goes_on_alone():
         PartialEpisode.of(envs.slots[1], recorder)
     envs.close()
     env = make(MATH)
-    there = partial.resume(env, codec("bytes"))
+    there = partial.resume(env, CODEC)
     play_on(env, there, [CALL.format("print(y + 1)")])
     assert "42" in env.transcript[-1].text
-    assert "42" in codec("bytes").tokenizer.decode(there.prompt)
+    assert "42" in CODEC.tokenizer.decode(there.prompt)
     env.close()
 
 
@@ -133,7 +120,7 @@ def test_its_rewards_are_computed_from_what_it_was_begun_with():
     env.set_groups(RecordedGroup(view))
     partial = through_json(PartialEpisode.of(env, begun(env, 5)))
     other.set_progress(9, 10)
-    partial.resume(other, codec("bytes"))
+    partial.resume(other, CODEC)
     assert other.began_with == env.began_with
     assert other.began_with[0] == view
     env.close()
@@ -144,10 +131,10 @@ def test_what_does_not_fit_is_refused():
     env, other = make(LEDGER), make("toy/Helpdesk-v0")
     partial = PartialEpisode.of(env, begun(env, 5, ["hm"]))
     with pytest.raises(ValueError, match="this environment is 'toy/Helpdesk-v0'"):
-        partial.resume(other, codec("bytes"))
+        partial.resume(other, CODEC)
     state = partial.state.model_copy(update={"digest": "00"})
     with pytest.raises(ReplayMismatch):
-        partial.model_copy(update={"state": state}).resume(env, codec("bytes"))
+        partial.model_copy(update={"state": state}).resume(env, CODEC)
     with pytest.raises(ValueError, match="schema_id"):
         PartialEpisode.model_validate_json(partial.model_dump_json().replace("partial/1", "partial/9"))
     env.close()

@@ -115,14 +115,19 @@ class _Feed:
 
     def _open(self, i: int, info: Mapping[str, Any]) -> None:
         """A slot has a new episode."""
-        episode = self._envs.slots[i].episode
-        assert episode is not None
-        tools = [tool.schema for tool in episode.toolkits[episode.to_move].tools]
         group = f"{info['task']['id']}@{info['seed']}"
         called = f"{self._name}{i}.{self._episodes[i]}"
         self._episodes[i] += 1
-        self._recorders[i] = TokenRecorder(self._codec, info, tools, episode=called, group=group)
+        self._recorders[i] = TokenRecorder(self._codec, info, self._tools(i), episode=called, group=group)
         self._held.setdefault(group, []).append(i)
+
+    def _tools(self, i: int) -> list[dict[str, Any]]:
+        """Schemas for the chat template, where the protocol has native calls."""
+        if not self._envs.settings[i].protocol.native:
+            return []
+        episode = self._envs.slots[i].episode
+        assert episode is not None
+        return [tool.schema for tool in episode.toolkits[episode.to_move].tools]
 
     def _sample(self, i: int) -> None:
         if len(self._recorders[i].rollout) >= self._max_tokens:

@@ -61,4 +61,5 @@ class PartialEpisode(BaseModel):
         env.set_state(self.state)
         rollout = TokenRollout.of(self.tokens)
         rollout.pixels = pixels_of(env.messages)
-        return TokenRecorder.of(codec, rollout, self.context_version, env.tools)
+        tools = env.tools if env.setting.protocol.native else ()
+        return TokenRecorder.of(codec, rollout, self.context_version, tools)

@@ -104,7 +104,7 @@ class TokenStream:
         return self.begin_any((group,), timeout) is not None
 
     def begin_any(self, groups: Iterable[str], timeout: float = 0.0) -> str | None:
-        """The first of these groups of which an episode may begin now, or within `timeout` seconds."""
+        """A group of these of which an episode may begin now, or within `timeout` seconds; one that was begun first."""
         names = tuple(groups)
         with self._changed:
             self._wait(lambda: self._closed or self._startable(names) is not None, timeout)
@@ -215,7 +215,8 @@ class TokenStream:
             return StreamStats(self._version, playing, waiting, self._taken, self._stale, dict(self._lags))
 
     def _startable(self, names: tuple[str, ...]) -> str | None:
-        return next((name for name in names if self._room > 0 or name in self._free), None)
+        begun = next((name for name in names if name in self._free), None)
+        return next(iter(names), None) if begun is None and self._room > 0 else begun
 
     def _drop_stale(self) -> None:
         if not self._drops:
