@@ -62,18 +62,24 @@ def test_an_episode_goes_on_in_another_environment_from_any_of_its_turns(env_id,
     other.close()
 
 
-def test_an_episode_with_a_live_interpreter_goes_on_in_another_process():
-    texts = [CALL.format(code) for code in ("x = 40; print(x)", "x += 2; print(x)", "print(x * 10)")] + [
-        "<answer>1</answer>"
-    ]
-    options = {"call_timeout_s": 600.0}
-    env = make(MATH, **options)
+PROGRAMS = [CALL.format(code) for code in ("x = 40; print(x)", "x += 2; print(x)", "print(x * 10)")]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "texts", "told_at_the_end"),
+    [
+        (LEDGER, {}, ["hm", '<call name="list_accounts"></call>', "<answer>1</answer>"], "list_accounts"),
+        (MATH, {"call_timeout_s": 600.0}, [*PROGRAMS, "<answer>1</answer>"], "420"),
+    ],
+)
+def test_an_episode_and_its_interpreter_go_on_in_another_process(env_id, options, texts, told_at_the_end):
+    env = make(env_id, **options)
     unbroken = begun(env, 5, texts)
     record = as_plain(record_of(env))
-    half = begun(env, 5, texts[:2])
+    half = begun(env, 5, texts[:-2])
     partial = PartialEpisode.of(env, half)
     env.close()
-    given = {"env_id": MATH, "options": options, "partial": partial.model_dump_json(), "texts": texts[2:]}
+    given = {"env_id": env_id, "options": options, "partial": partial.model_dump_json(), "texts": texts[-2:]}
     done = subprocess.run(
         [sys.executable, "-m", "tests.rollout.play_partial"],
         input=json.dumps(given),
@@ -89,7 +95,7 @@ def test_an_episode_with_a_live_interpreter_goes_on_in_another_process():
         assert np.array_equal(getattr(row, name), getattr(whole, name)), name
     assert (row.episode, row.group, row.reward) == (whole.episode, whole.group, whole.reward)
     assert as_plain(EpisodeRecord.model_validate_json(told["record"])) == record
-    assert "420" in str(record["transcript"])
+    assert told_at_the_end in str(record["transcript"])
 
 
 def test_an_episode_of_a_vector_environment_goes_on_alone():
