@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.rollout.test_tokens import IDS, STEPS, filled
 from tir_gym.rollout.batch import packs, padded_buffers, split, to_csr, to_packed, to_padded
-from tir_gym.rollout.tokens import NO_VERSION, Role, TokenRollout
+from tir_gym.rollout.tokens import NO_VERSION, ImageRef, Role, TokenRollout
 
 ROWS = st.lists(st.tuples(IDS, STEPS, st.booleans()), min_size=1, max_size=6)
 
@@ -135,6 +135,35 @@ def test_arrays_go_to_other_libraries_without_a_copy():
         assert values.flags.c_contiguous
         assert values.flags.writeable
         assert np.shares_memory(np.from_dlpack(values), values)
+
+
+def test_torch_takes_the_arrays_without_a_copy():
+    torch = pytest.importorskip("torch")
+    batch = to_padded(some(3, 4))
+    for values in (batch.ids, batch.logprobs, batch.loss_mask, batch.advantages):
+        tensor = torch.from_dlpack(values)
+        assert tensor.shape == values.shape
+        values.flat[0] = 1
+        assert tensor.flatten()[0] == 1
+
+
+def with_images(*places):
+    rollout = TokenRollout(episode=f"e{len(places)}", group="g")
+    rollout.append_prompt([1] * 5, [ImageRef(f"i{at}", at) for at in places])
+    rollout.append_sampled([2])
+    return rollout.rows()[0]
+
+
+def test_a_batch_says_where_the_images_of_its_rows_are():
+    rows = [with_images(3), with_images(), with_images(0, 4)]
+    left, flat = to_padded(rows, side="left", length=8).rows, to_csr(rows).rows
+    (pack,) = to_packed(rows, 100)
+    assert left.images.ptr.tolist() == flat.images.ptr.tolist() == [0, 1, 1, 3]
+    assert left.images.ids == flat.images.ids == ("i3", "i0", "i4")
+    assert (left.images.at.tolist(), flat.images.at.tolist()) == ([5, 2, 6], [3, 12, 16])
+    assert [pack.rows.episodes[r] for r in range(3)] == [rows[i].episode for i in pack.indices]
+    assert left.episodes == ("e1", "e0", "e2")
+    assert left.groups == ("g", "g", "g")
 
 
 @settings(deadline=None, max_examples=30)

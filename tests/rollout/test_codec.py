@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tests.play import make
 from tests.rollout.chat_templates import CHATML, FORGETFUL, TEMPLATES, Bytes, trained
 from tir_gym.core.action import Completion
+from tir_gym.core.transcript import images_of
 from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer, UnstableTemplate
 from tir_gym.rollout.policies import POLICIES
 from tir_gym.rollout.recorder import TokenRecorder
@@ -189,6 +191,9 @@ def test_an_image_that_an_environment_shows_is_referred_to():
     mark = codec("chatml").tokenizer.encode("<|image|>")[0][0]
     assert [int(row.ids[image.at]) for image in row.images] == [mark] * len(row.images)
     assert isinstance(row.images[0], ImageRef)
+    shown = {image.id: image.pixels for entry in env.transcript for image in images_of(entry.content)}
+    assert rollout.pixels.keys() == {image.id for image in row.images}
+    assert all(np.array_equal(rollout.pixels[name], shown[name]) for name in rollout.pixels)
     env.close()
 
 

@@ -1,5 +1,6 @@
 """The token buffer: append only, what was sampled is what is trained on."""
 
+import json
 import pickle
 
 import numpy as np
@@ -86,16 +87,38 @@ def test_a_cut_row_keeps_its_first_tokens_and_rewards_only_turns_that_are_whole(
     assert sum(b - a for a, b in spans) == cut.loss_mask().sum()
 
 
+@pytest.mark.parametrize(
+    "carried", [lambda r: pickle.loads(pickle.dumps(r)), lambda r: TokenRollout.of(json.loads(json.dumps(r.data())))]
+)
 @settings(deadline=None, max_examples=30)
-@given(IDS, STEPS, STEPS)
-def test_a_rollout_goes_on_elsewhere_from_what_was_pickled(prompt, before, after):
-    here = filled(prompt, before, episode="a")
-    there = pickle.loads(pickle.dumps(here))
+@given(prompt=IDS, before=STEPS, anew=IDS, between=STEPS, after=STEPS)
+def test_a_rollout_goes_on_elsewhere_from_what_was_written_down(carried, prompt, before, anew, between, after):
+    here = filled(prompt, before, episode="a", group="g").fork("b")
+    here.append_prompt(anew, [ImageRef("dark", 0)])
+    go_on(here, between)
+    here.add_reward(float("nan"))
+    there = carried(here)
     go_on(here, after)
     go_on(there, after)
-    (row,), (twin,) = here.rows(), there.rows()
-    assert row.ids.tolist() == twin.ids.tolist()
-    assert row.reward == twin.reward
+    assert there.data() == here.data()
+    for row, twin in zip(here.rows(), there.rows(), strict=True):
+        for name in vars(row):
+            assert np.array_equal(getattr(row, name), getattr(twin, name), equal_nan=name in NAN), name
+
+
+NAN = ("reward", "turn_reward")
+
+
+def test_the_weights_may_change_in_the_middle_of_a_turn():
+    rollout = TokenRollout()
+    rollout.append_prompt([1])
+    assert rollout.versions == (NO_VERSION, NO_VERSION)
+    rollout.append_sampled([2, 3, 4], version=[5, 5, 6])
+    rollout.append_context([9], Role.TOOL)
+    rollout.append_sampled([7], version=8)
+    (row,) = rollout.rows()
+    assert row.versions.tolist() == [NO_VERSION, 5, 5, 6, NO_VERSION, 8]
+    assert rollout.versions == rollout.fork("b").versions == (5, 8)
 
 
 def test_rows_do_not_change_when_the_rollout_goes_on():
@@ -138,6 +161,7 @@ def test_images_are_referred_to_by_the_token_that_stands_for_them():
     [
         (lambda r: r.append_sampled([1, 2], [0.0]), "1 logprobs for 2 sampled tokens"),
         (lambda r: r.append_sampled([1], version=-2), "version -2 must be at least 0"),
+        (lambda r: r.append_sampled([1, 2], version=[0]), "1 versions for 2 sampled tokens"),
         (lambda r: r.append_context([1], Role.SAMPLED), "append_sampled"),
         (lambda r: r.append_context([1, 2], [Role.TOOL]), "1 roles for 2 tokens"),
         (lambda r: r.append_context([1], Role.TOOL, [ImageRef("dark", 1)]), "image 'dark' at 1 is outside"),

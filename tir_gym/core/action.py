@@ -10,14 +10,15 @@ class Completion(str):
     """A completion with what the engine knows about it; wherever text is accepted, this is too.
 
     `stop_reason` is the engine's ("stop", "length", "tool_calls", ...; "" when unknown). With "length" the last
-    unclosed call is never run. `token_ids` and `logprobs` are parallel; `policy_version` tags the weights.
+    unclosed call is never run. `token_ids` and `logprobs` are parallel; `policy_version` tags the weights, with one
+    number for each token where they changed in mid-turn.
     """
 
     __slots__ = ("logprobs", "policy_version", "stop_reason", "token_ids")
     stop_reason: str
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
-    policy_version: int
+    policy_version: int | tuple[int, ...]
 
     def __new__(
         cls,
@@ -26,16 +27,18 @@ class Completion(str):
         stop_reason: str = "",
         token_ids: Sequence[int] = (),
         logprobs: Sequence[float] = (),
-        policy_version: int = 0,
+        policy_version: int | Sequence[int] = 0,
     ) -> Self:
-        """Raise `ValueError` if `logprobs` are given but not one for each of `token_ids`."""
+        """Raise `ValueError` if `logprobs` (or versions) are given but not one for each of `token_ids`."""
+        if isinstance(policy_version, Sequence) and len(policy_version) != len(token_ids):
+            raise ValueError(f"policy_version has {len(policy_version)} entries for {len(token_ids)} token_ids")
         if logprobs and len(logprobs) != len(token_ids):
             raise ValueError(f"logprobs has {len(logprobs)} entries for {len(token_ids)} token_ids; give one for each")
         self = super().__new__(cls, text)
         self.stop_reason = stop_reason
         self.token_ids = tuple(token_ids)
         self.logprobs = tuple(logprobs)
-        self.policy_version = policy_version
+        self.policy_version = tuple(policy_version) if isinstance(policy_version, Sequence) else policy_version
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -43,7 +46,11 @@ class Completion(str):
 
 
 def _completion(
-    text: str, stop_reason: str, token_ids: tuple[int, ...], logprobs: tuple[float, ...], version: int
+    text: str,
+    stop_reason: str,
+    token_ids: tuple[int, ...],
+    logprobs: tuple[float, ...],
+    version: int | tuple[int, ...],
 ) -> Completion:
     return Completion(text, stop_reason=stop_reason, token_ids=token_ids, logprobs=logprobs, policy_version=version)
 

@@ -32,9 +32,23 @@ class Turns:
 
 
 @dataclass(frozen=True, eq=False)
+class Images:
+    """Images of a batch's rows in CSR form: row r has the images ptr[r] to ptr[r + 1]."""
+
+    ptr: Ids
+    """int32, (rows + 1,)"""
+    at: Ids
+    """int32, (images,): column (padded) or place (else) of the token that stands for it."""
+    ids: tuple[str, ...]
+    """By which `TokenRollout.pixels` of the row's episode has it."""
+
+
+@dataclass(frozen=True, eq=False)
 class Rows:
     """What there is of each row, whatever the form of the tokens."""
 
+    episodes: tuple[str, ...]
+    groups: tuple[str, ...]
     lengths: Ids
     """int32, (rows,)"""
     rewards: Floats
@@ -42,6 +56,7 @@ class Rows:
     valid: Bools
     truncated: Bools
     turns: Turns
+    images: Images
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +179,7 @@ def padded_buffers(rows: int, width: int, *, pinned: bool = False) -> PaddedBatc
         arrays = {name: _pinned(shape, kind) for name, kind in kinds.items()}
     else:
         arrays = {name: np.zeros(shape, kind) for name, kind in kinds.items()}
-    none = np.zeros(0, np.int32)
-    turns = Turns(np.zeros(1, np.int32), none, none, np.zeros(0, np.float32))
-    return PaddedBatch(**arrays, rows=Rows(none, np.zeros(0, np.float32), none > 0, none > 0, turns))
+    return PaddedBatch(**arrays, rows=_describe([], np.zeros(0, np.int32), np.zeros(0, np.int32)))
 
 
 def to_csr(rows: Sequence[TokenRow], *, advantages: Advantages | None = None, once: bool = False) -> FlatBatch:
@@ -222,8 +235,7 @@ def split(rows: Sequence[TokenRow], ranks: int) -> list[list[int]]:
 def _flat(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantages | None, once: bool) -> FlatBatch:
     chosen = [rows[i] for i in indices]
     lengths = _lengths(chosen)
-    bounds = np.zeros(len(chosen) + 1, np.int32)
-    np.cumsum(lengths, out=bounds[1:])
+    bounds = _bounds(lengths)
     starts = bounds[:-1]
     roles = np.concatenate([row.roles for row in chosen])
     loss = roles == Role.SAMPLED
@@ -263,22 +275,36 @@ def _lengths(rows: Sequence[TokenRow]) -> Ids:
 
 
 def _describe(rows: Sequence[TokenRow], lengths: Ids, starts: Ids) -> Rows:
-    counts = [len(row.turn_start) for row in rows]
-    ptr = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum(counts, out=ptr[1:])
-    shift = np.repeat(starts, counts).astype(np.int32)
+    turns, images = _bounds([len(row.turn_start) for row in rows]), _bounds([len(row.images) for row in rows])
+    shift = np.repeat(starts, np.diff(turns))
+    none = np.zeros(0, np.int32)
+    at = np.array([image.at for row in rows for image in row.images], np.int32)
     return Rows(
+        episodes=tuple(row.episode for row in rows),
+        groups=tuple(row.group for row in rows),
         lengths=lengths,
         rewards=np.array([row.reward for row in rows], np.float32),
         valid=np.array([row.valid for row in rows], np.bool_),
         truncated=np.array([row.truncated for row in rows], np.bool_),
         turns=Turns(
-            ptr=ptr,
-            start=np.concatenate([row.turn_start for row in rows]) + shift,
-            end=np.concatenate([row.turn_end for row in rows]) + shift - np.int32(1),
-            reward=np.concatenate([row.turn_reward for row in rows]),
+            ptr=turns,
+            start=np.concatenate([none, *(row.turn_start for row in rows)]) + shift,
+            end=np.concatenate([none, *(row.turn_end for row in rows)]) + shift - np.int32(1),
+            reward=np.concatenate([np.zeros(0, np.float32), *(row.turn_reward for row in rows)]),
+        ),
+        images=Images(
+            ptr=images,
+            at=at + np.repeat(starts, np.diff(images)),
+            ids=tuple(image.id for row in rows for image in row.images),
         ),
     )
+
+
+def _bounds(counts: Sequence[int] | Ids) -> Ids:
+    """Where each of these many begins, and the end: int32, (n + 1,)."""
+    bounds = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(np.asarray(counts, np.int32), out=bounds[1:])
+    return bounds
 
 
 def _quiet(row: TokenRow, once: bool) -> int:

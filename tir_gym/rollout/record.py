@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 
 from tir_gym.core.domain import Setting
 from tir_gym.core.schema import CallRecordData, EntryData, EpisodeRecord, verdict_of
+from tir_gym.core.view import GroupView
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.envs.registration import make_setting
 from tir_gym.rewards.catalogue import program_of
@@ -66,3 +68,14 @@ def setting_of(record: EpisodeRecord, *, tasks: bool = True) -> Setting:
         return make_setting(record.state.env_id, rewards=rewards, **options)
     except (TypeError, ValueError, OSError) as error:
         raise ValueError(f"a setting of {record.state.env_id} cannot be made here: {error}") from error
+
+
+@dataclass(frozen=True)
+class RecordedGroup:
+    """`Groups` of one episode: the statistics that it was played with, for its replay."""
+
+    group: GroupView
+
+    def view(self, env_id: str, task_id: str) -> GroupView:
+        """Those, whatever is asked for."""
+        return self.group

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tir_gym.core.action import Completion
 from tir_gym.core.messages import Message
 from tir_gym.core.outcome import Outcome
@@ -42,6 +45,21 @@ class TokenRecorder:
         self._context = int(info["context_version"])
         self.rewrite(info["messages"], self._context)
 
+    @classmethod
+    def of(
+        cls, codec: ChatCodec, rollout: TokenRollout, context_version: int, tools: Sequence[dict[str, Any]] = ()
+    ) -> "TokenRecorder":
+        """A recorder that goes on with a rollout which another one began, or with a fork of it."""
+        recorder = cls.__new__(cls)
+        recorder.rollout = rollout
+        recorder._codec, recorder._tools, recorder._context = codec, tools, context_version
+        return recorder
+
+    @property
+    def context_version(self) -> int:
+        """The version of the history that `prompt` is of, as `info["context_version"]` counts."""
+        return self._context
+
     @property
     def prompt(self) -> list[int]:
         """All token ids up to where the policy is to go on."""
@@ -57,18 +75,36 @@ class TokenRecorder:
             raise ValueError("the completion has no token_ids: give Completion(text, token_ids=..., logprobs=...)")
         self.rollout.append_sampled(completion.token_ids, completion.logprobs, completion.policy_version)
         self.rollout.add_reward(reward)
-        outcome = Outcome(info["outcome"])
-        if outcome:
-            self.rollout.valid = outcome.valid
-            self.rollout.truncated = outcome in (Outcome.TRUNCATED, Outcome.TIMEOUT)
+        if info["outcome"]:
+            self._end(info)
             return
         if info["context_version"] != self._context:
             raise ValueError("the history was rewritten: give the messages as they are now to `rewrite`")
         suffix = self._codec.suffix(info["messages"], completion.token_ids[-1])
         self.rollout.append_context(suffix.ids, suffix.roles, suffix.images)
+        self.rollout.pixels |= pixels_of(info["messages"])
+
+    def cut(self, reward: float, info: Mapping[str, Any]) -> None:
+        """The episode was ended between two turns (`env.finish`): the last turn earns that, and it is truncated."""
+        if self.rollout.turns:
+            self.rollout.add_reward(reward)
+        self._end(info)
+        self.rollout.truncated = True
+
+    def _end(self, info: Mapping[str, Any]) -> None:
+        outcome = Outcome(info["outcome"])
+        self.rollout.valid = outcome.valid
+        self.rollout.truncated = outcome in (Outcome.TRUNCATED, Outcome.TIMEOUT)
 
     def rewrite(self, messages: Sequence[Message], context_version: int) -> None:
         """Begin anew from these messages, which are all that the policy reads from now on."""
         prompt = self._codec.prompt(messages, self._tools)
         self.rollout.append_prompt(prompt.ids, prompt.images)
+        self.rollout.pixels |= pixels_of(messages)
         self._context = context_version
+
+
+def pixels_of(messages: Sequence[Message]) -> dict[str, NDArray[np.uint8]]:
+    """The images that messages show, by id."""
+    parts = (part for message in messages if isinstance(message["content"], list) for part in message["content"])
+    return {part["id"]: part["image"] for part in parts if part["type"] == "image"}

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Self, cast
 
@@ -21,7 +21,7 @@ from tir_gym.drivers.env import ToolEnv
 from tir_gym.drivers.slot import ReplayMismatch
 from tir_gym.envs.registration import default_executor
 from tir_gym.rewards.program import RewardProgram
-from tir_gym.rollout.record import record_of, setting_of
+from tir_gym.rollout.record import RecordedGroup, record_of, setting_of
 from tir_gym.version import __version__
 
 
@@ -192,7 +192,7 @@ class _Bench:
                 self.setting, default_executor(self.setting.runs_programs) if self.setting.runs_code else None
             )
         self._env.set_progress(record.progress.step, record.progress.total)
-        self._env.set_groups(_Recorded(record.group))
+        self._env.set_groups(RecordedGroup(record.group))
         mismatch: ReplayMismatch | None = None
         try:
             self._env.set_state(record.state)
@@ -256,16 +256,6 @@ class _Bench:
                 f"{list(self.setting.rewards.channels)}: give rescore() a setting with the program it was played with"
             )
         return task
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """The statistics that a record was played with, for its replay."""
-
-    group: GroupView
-
-    def view(self, env_id: str, task_id: str) -> GroupView:
-        return self.group
 
 
 class _Absent:

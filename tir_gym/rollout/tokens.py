@@ -1,7 +1,8 @@
 """The tokens of an episode as its policy saw and sampled them: token in, token out, never encoded again."""
 
+import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -121,12 +122,12 @@ class _Segment:
     images: list[ImageRef] = field(default_factory=list)
     shared: int = 0
 
-    def put(self, ids: Sequence[int], role: Role, logprobs: Sequence[float] = (), version: int = NO_VERSION) -> None:
+    def put(self, ids: Sequence[int], role: Role, logprobs: Sequence[float] = (), versions: Sequence[int] = ()) -> None:
         count = len(ids)
         self.ids.extend(ids)
         self.roles.extend(bytes((role,)) * count)
         self.logprobs.extend(logprobs or (0.0,) * count)
-        self.versions.extend((version,) * count)
+        self.versions.extend(versions or (NO_VERSION,) * count)
 
     def copy(self) -> "_Segment":
         return _Segment(
@@ -140,12 +141,37 @@ class _Segment:
             len(self.ids),
         )
 
+    def data(self) -> dict[str, Any]:
+        return {
+            "ids": self.ids.tolist(),
+            "roles": list(self.roles),
+            "logprobs": self.logprobs.tolist(),
+            "versions": self.versions.tolist(),
+            "turns": [list(turn) for turn in self.turns],
+            "rewards": [None if math.isnan(value) else value for value in self.rewards],
+            "images": [list(image) for image in self.images],
+            "shared": self.shared,
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "_Segment":
+        return cls(
+            array("i", data["ids"]),
+            bytearray(data["roles"]),
+            array("f", data["logprobs"]),
+            array("i", data["versions"]),
+            [(start, end) for start, end in data["turns"]],
+            [math.nan if value is None else value for value in data["rewards"]],
+            [ImageRef(*image) for image in data["images"]],
+            data["shared"],
+        )
+
 
 class TokenRollout:
     """An append-only buffer of one policy actor's tokens in one episode.
 
     `append_prompt`, then `append_sampled`, `add_reward` and `append_context` in turns, `rows` at the end.
-    It is data: pickle it to go on elsewhere, `fork` it where the episode is forked.
+    It is data: pickle it, or write it as JSON (`data`, `of`), to go on elsewhere; `fork` it with its episode.
     """
 
     def __init__(self, *, episode: str = "", group: str = "") -> None:
@@ -154,6 +180,8 @@ class TokenRollout:
         self.parent = ""
         self.valid = True
         self.truncated = False
+        self.pixels: dict[str, NDArray[np.uint8]] = {}
+        """The images that tokens refer to, by id: uint8, (height, width, 3). They are no part of `data`."""
         self._segments: list[_Segment] = []
 
     @property
@@ -169,24 +197,38 @@ class TokenRollout:
         """Turns sampled so far, in all segments."""
         return sum(len(segment.turns) for segment in self._segments)
 
+    @property
+    def versions(self) -> tuple[int, int]:
+        """The oldest and the newest policy version that a token was sampled with; `NO_VERSION` before the first."""
+        sampled = [version for segment in self._segments for version in segment.versions if version != NO_VERSION]
+        return min(sampled, default=NO_VERSION), max(sampled, default=NO_VERSION)
+
     def append_prompt(self, ids: Sequence[int], images: Sequence[ImageRef] = ()) -> None:
         """Begin, or begin anew because the history was rewritten: what comes then is another row."""
         self._segments.append(_Segment())
         self._now.put(ids, Role.PROMPT)
         self._show(0, images)
 
-    def append_sampled(self, ids: Sequence[int], logprobs: Sequence[float] = (), version: int = 0) -> None:
+    def append_sampled(
+        self, ids: Sequence[int], logprobs: Sequence[float] = (), version: int | Sequence[int] = 0
+    ) -> None:
         """One turn as the engine sampled it, its end token included if it sampled one.
 
-        Raises `ValueError` for log-probabilities that are not one for each token, or a version under 0.
+        `version` is one for each token where the weights changed within the turn.
+        Raises `ValueError` for log-probabilities or versions that are not one for each token, or a version under 0.
         """
+        versions = version if isinstance(version, Sequence) else (version,) * len(ids)
         if logprobs and len(logprobs) != len(ids):
             raise ValueError(f"{len(logprobs)} logprobs for {len(ids)} sampled tokens; give one for each, or none")
-        if version < 0:
-            raise ValueError(f"policy version {version} must be at least 0")
+        if len(versions) != len(ids):
+            raise ValueError(
+                f"{len(versions)} versions for {len(ids)} sampled tokens; give one for each, or one for all"
+            )
+        if min(versions, default=0) < 0:
+            raise ValueError(f"policy version {min(versions)} must be at least 0")
         segment = self._now
         start = len(segment.ids)
-        segment.put(ids, Role.SAMPLED, logprobs, version)
+        segment.put(ids, Role.SAMPLED, logprobs, versions)
         segment.turns.append((start, len(segment.ids)))
         segment.rewards.append(0.0)
 
@@ -218,9 +260,22 @@ class TokenRollout:
         """An independent rollout that goes on from here, under another episode's name."""
         twin = TokenRollout(episode=episode, group=self.group)
         twin.parent = self.episode
-        twin.valid, twin.truncated = self.valid, self.truncated
+        twin.valid, twin.truncated, twin.pixels = self.valid, self.truncated, dict(self.pixels)
         twin._segments = [segment.copy() for segment in self._segments]
         return twin
+
+    def data(self) -> dict[str, Any]:
+        """All of it but the pixels as JSON data, from which `of` makes an equal rollout."""
+        names = ("episode", "group", "parent", "valid", "truncated")
+        return {name: getattr(self, name) for name in names} | {"segments": [s.data() for s in self._segments]}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> "TokenRollout":
+        """The rollout that `data` describes. Raises `KeyError`, `TypeError` or `ValueError` for what describes none."""
+        rollout = cls(episode=data["episode"], group=data["group"])
+        rollout.parent, rollout.valid, rollout.truncated = data["parent"], data["valid"], data["truncated"]
+        rollout._segments = [_Segment.of(segment) for segment in data["segments"]]
+        return rollout
 
     def rows(self) -> list[TokenRow]:
         """A row for each segment in which a turn was sampled; later appending does not change them."""
