@@ -34,7 +34,7 @@ _LEAST = 1e-20
 _SHARE = 0.4
 """Postings are read to the end of the list while they can still add so much of the k-th best score.
 
-With 1 (MaxScore as published) fewer are read, but more passages are looked up, which takes twenty times as long each.
+With 1 (MaxScore as published) fewer are read, but more passages are looked up, some thirty times as slow each.
 """
 
 _DENSE = 16
