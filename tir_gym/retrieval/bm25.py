@@ -154,9 +154,9 @@ class _Index:
 
     def lists(self, query: str) -> list[_List]:
         """The postings of the query's terms, the most telling first."""
-        found = []
+        found, known = [], self._terms  # which another thread may put a new one in the place of
         for term, times in Counter(analysis.terms(query)).items():
-            one = self._terms[term] if term in self._terms else self._remembered(term)
+            one = known[term] if term in known else self._remembered(term)
             if one is not None:
                 found.append(one if times == 1 else one.times(times))
         return sorted(found, key=lambda one: (-one.peak, one.key))
