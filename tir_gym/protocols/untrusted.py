@@ -29,16 +29,16 @@ def neutralizer(tags: Iterable[str]) -> Callable[[str], str]:
         rf"<(?=\\*+(?:[|｜]|/?(?:{names})\b))|\[(?=\\*+/?(?:{_TEMPLATE_MARKS})\])|[{_INVISIBLE}]", re.IGNORECASE
     )
 
+    def shown(suspect: re.Match[str]) -> str:
+        return _disarmed(suspect[0]) if armed.match(suspect.string, suspect.start()) else suspect[0]
+
     def neutral(text: str) -> str:
-        if _SUSPECT.search(text) is None:
-            return text
-        return armed.sub(_disarmed, text)
+        return _SUSPECT.sub(shown, text)  # a search for one of a set of characters is many times as fast as `armed`'s
 
     return neutral
 
 
-def _disarmed(match: re.Match[str]) -> str:
-    found = match[0]
+def _disarmed(found: str) -> str:
     if found in "<[":
         return found + "\\"
     code = ord(found)

@@ -1,7 +1,7 @@
 """BM25 in process: the ranking of Lucene with Anserini's analyser, from memory-mapped arrays, in numpy alone.
 
-Only the postings that can matter are read (MaxScore: Turtle and Flood, Query evaluation: strategies and optimizations,
-1995, term at a time).
+The longest lists are not read where they cannot matter (MaxScore: Turtle and Flood, Query evaluation: strategies and
+optimizations, 1995, term at a time), but looked up for the passages that may be among the best.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,34 @@ from numpy.typing import NDArray
 
 from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.retrieval import analysis
-from tir_gym.retrieval.corpus import PASSAGES, Arrays, Corpus, best, load
+from tir_gym.retrieval.corpus import PASSAGES, Arrays, Corpus, load
 from tir_gym.retrieval.manifest import read_manifest
 from tir_gym.retrieval.postings import NAMES, key_of, merge, segment
 
 K1, B = 0.9, 0.4
 """Anserini's defaults."""
 
-_SLACK = np.float32(5e-4)
+_SLACK = 5e-4
 """More than rounding of scores and of sums can move a score."""
 
-
-_LEAST = np.float32(1e-20)
+_LEAST = 1e-20
 """Less than a posting adds to a score."""
+
+_SHARE = 0.4
+"""Postings are read to the end of the list while they can still add so much of the k-th best score.
+
+With 1 (MaxScore as published) fewer are read, but more passages are looked up, some thirty times as slow each.
+"""
+
+_DENSE = 16
+"""Reading so many scores in a row takes as long as looking one up."""
+
+_TERMS = 1 << 15
+"""Terms whose postings are kept at hand."""
+
+Rows = NDArray[np.int32]
+Scores = NDArray[np.float32]
+_NO_ROWS = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +54,12 @@ class _List:
 
     peak: float
     key: int
-    times: np.float32
-    docs: NDArray[np.int32]
-    impacts: NDArray[np.float32]
+    docs: Rows
+    impacts: Scores
 
-    @property
-    def added(self) -> NDArray[np.float32]:
-        return self.impacts if self.times == 1 else self.impacts * self.times
+    def times(self, count: int) -> "_List":
+        """Those of a term that the query has more than once."""
+        return _List(self.peak * count, self.key, self.docs, self.impacts * np.float32(count))
 
 
 class Bm25(Retriever):
@@ -107,7 +122,13 @@ class Bm25(Retriever):
         if k < 1:
             raise ValueError(f"k={k} must be at least 1")
         index = self._opened()
-        return [[index.corpus.hit(row, score) for row, score in self._best(index, query, k)] for query in queries]
+        scores = getattr(self._local, "scores", None)
+        self._local.scores = None  # if this is interrupted, what it leaves behind is not used again
+        if scores is None:
+            scores = np.zeros(len(index.rank), np.float32)
+        found = [_rank(index.lists(query), k, scores) for query in queries]
+        self._local.scores = scores
+        return index.hits(found, k)
 
     def _opened(self) -> "_Index":
         index = self._index
@@ -116,20 +137,6 @@ class Bm25(Retriever):
             arrays = load(source, (*PASSAGES, *NAMES)) if isinstance(source, Path) else source
             self._index = index = _Index(arrays)
         return index
-
-    def _best(self, index: "_Index", query: str, k: int) -> list[tuple[int, float]]:
-        """Rows and rounded scores, best first."""
-        lists = index.lists(query)
-        if not lists:
-            return []
-        scores = getattr(self._local, "scores", None)
-        self._local.scores = None  # if this is interrupted, what it leaves behind is not used again
-        if scores is None:
-            scores = np.zeros(len(index.rank), np.float32)
-        rows, found = _rank(lists, k, scores)
-        self._local.scores = scores
-        rounded = np.round(found.astype(np.float64), 4)
-        return [(int(rows[i]), float(rounded[i])) for i in best(rounded, index.rank, rows, k)]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Bm25, (self._source, self._content_hash)
@@ -143,18 +150,42 @@ class _Index:
         plain = {name: arrays[name].view(np.ndarray) for name in NAMES}  # a memmap is slow to slice
         self._keys, self._starts, self._peaks = plain["keys"], plain["starts"], plain["peaks"]
         self._docs, self._impacts, self.rank = plain["docs"], plain["impacts"], plain["rank"]
+        self._terms: dict[str, _List | None] = {}
 
     def lists(self, query: str) -> list[_List]:
         """The postings of the query's terms, the most telling first."""
-        found = []
+        found, known = [], self._terms  # which another thread may put a new one in the place of
         for term, times in Counter(analysis.terms(query)).items():
-            key = key_of(term)
-            place = int(np.searchsorted(self._keys, np.uint64(key)))
-            if place < len(self._keys) and int(self._keys[place]) == key:
-                span = slice(int(self._starts[place]), int(self._starts[place + 1]))
-                peak = float(self._peaks[place]) * times
-                found.append(_List(peak, key, np.float32(times), self._docs[span], self._impacts[span]))
+            one = known[term] if term in known else self._remembered(term)
+            if one is not None:
+                found.append(one if times == 1 else one.times(times))
         return sorted(found, key=lambda one: (-one.peak, one.key))
+
+    def _remembered(self, term: str) -> _List | None:
+        """A term's postings, None where no passage has it; kept for the next query."""
+        key = key_of(term)
+        place = int(np.searchsorted(self._keys, np.uint64(key)))
+        found = None
+        if place < len(self._keys) and int(self._keys[place]) == key:
+            span = slice(int(self._starts[place]), int(self._starts[place + 1]))
+            found = _List(float(self._peaks[place]), key, self._docs[span], self._impacts[span])
+        if len(self._terms) >= _TERMS:
+            self._terms = {}
+        self._terms[term] = found
+        return found
+
+    def hits(self, found: Sequence[tuple[Rows, Scores]], k: int) -> list[list[Hit]]:
+        """The `k` best of each query's rows, by rounded score and then by id."""
+        counts = [len(rows) for rows, _ in found]
+        if not any(counts):
+            return [[] for _ in found]
+        rows = np.concatenate([rows for rows, _ in found])
+        scores = np.round(np.concatenate([scores for _, scores in found]).astype(np.float64), 4)
+        order = np.lexsort((self.rank[rows], -scores, np.repeat(np.arange(len(found)), counts)))
+        starts = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
+        chosen = np.concatenate([order[start : start + min(k, n)] for start, n in zip(starts, counts, strict=True)])
+        hits = iter(self.corpus.hits(rows[chosen], scores[chosen]))
+        return [list(islice(hits, min(k, n))) for n in counts]
 
 
 def hash_of(corpus_hash: str, k1: float, b: float) -> str:
@@ -162,52 +193,41 @@ def hash_of(corpus_hash: str, k1: float, b: float) -> str:
     return hashlib.sha256(f"bm25\0{analysis.NAME}\0{k1!r}\0{b!r}\0{corpus_hash}".encode()).hexdigest()
 
 
-def _rank(lists: list[_List], k: int, scores: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Rows and scores of all that may be among the `k` best; `scores` holds zeros, before and after.
+def _rank(lists: Sequence[_List], k: int, scores: Scores) -> tuple[Rows, Scores]:
+    """Rows in ascending order, and scores, of all that may be among the `k` best.
 
-    Every score is summed in the order of `lists`, so that it does not depend on what was left out.
+    `scores` holds zeros, before and after. Every score is summed in the order of `lists`, so that it does not depend
+    on what was left out.
     """
-    left = np.append(np.cumsum([one.peak for one in lists][::-1])[::-1], 0.0).astype(np.float32)
-    floor, seen, at = np.float32(0), [], 0  # the k-th best score is at least `floor`
-    while at < len(lists) and left[at] >= floor - _SLACK:
-        one = lists[at]
-        scores[one.docs] += one.added
-        seen.append(one.docs)
+    left = [*accumulate((one.peak for one in reversed(lists)), initial=0.0)][::-1]
+    telling = next((one.docs for one in lists if len(one.docs) >= k), _NO_ROWS)
+    floor, at = 0.0, 0  # the k-th best score is at least `floor`
+    while at < len(lists) and left[at] >= _SHARE * floor:
+        np.add.at(scores, lists[at].docs, lists[at].impacts)
         at += 1
-        if len(one.docs) >= k and left[at] < left[0] - left[at]:
-            floor = max(floor, _kth(scores[one.docs], k))
-    rows, found = _gather(seen, scores, max(floor - left[at] - _SLACK, _LEAST))
-    if at < len(lists) and len(rows) > k:
-        floor = max(floor, _kth(found, k))
-        keep = np.flatnonzero(found >= floor - left[at] - _SLACK)
-        keep = keep[np.argsort(rows[keep], kind="stable")]  # of a few ascending runs; looked up faster in order
-        rows, found = rows[keep], found[keep]
-    for place in range(at, len(lists)):
-        one = lists[place]
-        where = np.minimum(np.searchsorted(one.docs, rows), len(one.docs) - 1)
-        hit = one.docs[where] == rows
-        found[hit] += one.added[where[hit]]
-        if len(rows) > k:
-            floor = max(floor, _kth(found, k))
-            keep = found >= floor - left[place + 1] - _SLACK
-            rows, found = rows[keep], found[keep]
+        if len(telling) and left[at] < left[0] / 2:
+            floor = _kth(scores[telling], k)
+    rows, found = _taken(lists[:at], scores, max(floor - left[at] - _SLACK, _LEAST))
+    for one in lists[at:]:
+        where = one.docs.searchsorted(rows)
+        found += one.impacts.take(where, mode="clip") * (one.docs.take(where, mode="clip") == rows)
     return rows, found
 
 
-def _gather(
-    seen: list[NDArray[np.int32]], scores: NDArray[np.float32], least: np.float32
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Each row with a score of at least `least`, once; leaves zeros behind, by which a row is known to be taken."""
-    rows, found = [], []
-    for docs in seen:
-        reached = scores[docs]
-        keep = reached >= least
-        rows.append(docs[keep])
-        found.append(reached[keep])
-        scores[docs] = 0
-    return np.concatenate(rows), np.concatenate(found)
+def _taken(lists: Sequence[_List], scores: Scores, least: float) -> tuple[Rows, Scores]:
+    """Rows of these lists with at least such a score, in order, and their scores; leaves zeros behind."""
+    if len(scores) < _DENSE * sum(len(one.docs) for one in lists):
+        rows = np.flatnonzero(scores >= np.float32(least)).astype(np.int32)
+        found = scores[rows]
+        scores.fill(0)
+        return rows, found
+    docs = np.concatenate([_NO_ROWS, *(one.docs for one in lists)])
+    rows = np.unique(docs[scores[docs] >= np.float32(least)])
+    found = scores[rows]
+    scores[docs] = 0
+    return rows, found
 
 
-def _kth(scores: NDArray[np.float32], k: int) -> np.float32:
+def _kth(scores: Scores, k: int) -> float:
     """The k-th largest."""
-    return np.float32(np.partition(scores, len(scores) - k)[len(scores) - k])
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])

@@ -48,13 +48,7 @@ class Corpus:
     def __getitem__(self, row: int) -> Passage:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)} passages")
-        start, title, text, end = self._bounds[3 * row : 3 * row + 4].tolist()
-        raw = self._text[start:end].tobytes()
-        return Passage(
-            raw[: title - start].decode("utf-8", "surrogatepass"),
-            raw[title - start : text - start].decode("utf-8", "surrogatepass"),
-            raw[text - start :].decode("utf-8", "surrogatepass"),
-        )
+        return Passage(*self._parts(*self._bounds[3 * row : 3 * row + 4].tolist()))
 
     def __iter__(self) -> Iterator[Passage]:
         return map(self.__getitem__, range(len(self)))
@@ -78,6 +72,24 @@ class Corpus:
         """A passage as it was found."""
         passage = self[row]
         return Hit(passage.id, score, passage.title, passage.text)
+
+    def hits(self, rows: NDArray[np.integer], scores: NDArray[np.floating]) -> list[Hit]:
+        """Passages as they were found."""
+        bounds = self._bounds[3 * rows.astype(np.int64)[:, None] + np.arange(4)].tolist()
+        found = []
+        for places, score in zip(bounds, scores.tolist(), strict=True):
+            doc_id, title, text = self._parts(*places)
+            found.append(Hit(doc_id, score, title, text))
+        return found
+
+    def _parts(self, start: int, title: int, text: int, end: int) -> tuple[str, str, str]:
+        """Id, title and text that lie between these bounds."""
+        raw = self._text[start:end].tobytes()
+        return (
+            raw[: title - start].decode("utf-8", "surrogatepass"),
+            raw[title - start : text - start].decode("utf-8", "surrogatepass"),
+            raw[text - start :].decode("utf-8", "surrogatepass"),
+        )
 
     def _id(self, row: int) -> bytes:
         return self._text[self._bounds[3 * row] : self._bounds[3 * row + 1]].tobytes()

@@ -44,22 +44,29 @@ def hits(found: Sequence[Sequence[Hit]], room: Room) -> tuple[str, list[str]]:
     Room is shared: what one passage leaves, later ones may use. A passage that comes twice is shown once.
     """
     wanted = list({hit.id: hit for one in found for hit in one}.values())
-    lines: list[str] = []
-    shown: list[str] = []
-    for number, hit in enumerate(wanted, 1):
-        line = f"Doc {number}(Title: {hit.title}) [{hit.id}] {hit.text}"
-        head = len(line) - len(hit.text)
-        so_far = "\n".join(lines)
-        text = Room(room.chars, room.tokens, room.count).cut("\n".join([*lines, line]))
-        added = text[len(so_far) + bool(lines) :]
-        if len(added) <= head + len(_CUT):
-            lines.append(f"({len(wanted) - number + 1} more left out)")
-            break
-        lines.append(added)
+    if not wanted:
+        return "Nothing was found; try other words.", []
+    lines = [f"Doc {number}(Title: {hit.title}) [{hit.id}] {hit.text}" for number, hit in enumerate(wanted, 1)]
+    text = "\n".join(lines)
+    if room.fits(text):
+        return text, [hit.id for hit in wanted]
+    return _as_many_as_fit(wanted, lines, room)
+
+
+def _as_many_as_fit(wanted: Sequence[Hit], lines: Sequence[str], room: Room) -> tuple[str, list[str]]:
+    """The lines up to the first that has to be cut; one of which no text would be left is counted with the rest."""
+    told, shown = "", list[str]()
+    for hit, line in zip(wanted, lines, strict=True):
+        text = room.cut(f"{told}\n{line}" if told else line)
+        added = text[len(told) + bool(told) :]
+        if len(added) <= len(line) - len(hit.text) + len(_CUT):
+            left_out = f"({len(wanted) - len(shown)} more left out)"
+            return f"{told}\n{left_out}" if told else left_out, shown
+        told = f"{told}\n{added}" if told else added
         shown.append(hit.id)
         if added != line:
             break
-    return "\n".join(lines) or "Nothing was found; try other words.", shown
+    return told, shown
 
 
 def pages(parts: Sequence[Passage], room: Room) -> list[tuple[str, list[str]]]:
