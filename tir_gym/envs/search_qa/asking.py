@@ -297,8 +297,7 @@ def unanswerable(a: Ask) -> Question:
             ("work", "dedicatee", "To whom is {0} dedicated, and to whom is {1}?"),
         )
     )
-    column = a.graph.columns[kind, relation]
-    unknown = a.graph.entity(kind, int(a.rng.choice(np.flatnonzero(column == UNKNOWN).tolist() or [0])))
+    unknown = a.graph.entity(kind, a.rng.choice(a.graph.unknown[kind, relation] or [0]))
     known = a.any(kind)
     if a.graph.get(unknown, relation) != UNKNOWN or a.graph.get(known, relation) < 0:
         raise Unanswerable
