@@ -224,8 +224,8 @@ def test_every_regime_is_asked_at_all_levels_and_solved_by_its_oracle(regime):
             play_oracle(env, seed)
             scores.append(env.rewards[1])
     assert len(levels) >= 8
-    assert max(golds.values()) <= 2
-    assert sum(scores) >= 9.5
+    assert max(golds.values()) <= (4 if regime == "procedures" else 2)  # forty companies here have such manuals
+    assert scores == [1.0] * 10
     env.close()
 
 
