@@ -51,7 +51,7 @@ def test_there_are_at_least_as_many_passages_as_asked_for(passages):
 @pytest.mark.soak
 @pytest.mark.parametrize("passages", [100_000, 1_000_000])
 def test_a_large_world_is_indexed_and_its_questions_are_solved(passages, tmp_path, monkeypatch):
-    """A million passages take some minutes and 1.5 GB of disk."""
+    """A million passages take two minutes, 1.3 GB of memory and 0.8 GB of disk."""
     monkeypatch.setenv("TIR_GYM_CACHE", str(tmp_path))
     env = make("tir/SearchQA-v0", passages=passages, world_seed=1)
     for seed in range(60):
