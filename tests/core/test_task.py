@@ -338,7 +338,7 @@ def test_a_file_that_is_missing_empty_or_of_another_kind_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"empty.jsonl holds no task of split 'test'"):
         list(JsonlTasks("t", tmp_path / "empty.jsonl", FLAT))
     (tmp_path / "t.xlsx").touch()
-    with pytest.raises(ValueError, match=r"t.xlsx: the file type must be .jsonl, .json, .csv or .parquet"):
+    with pytest.raises(ValueError, match=r"t.xlsx: the file type must be .jsonl, .json, .csv, .tsv or .parquet"):
         list(JsonlTasks("t", tmp_path / "t.xlsx", FLAT))
 
 

@@ -82,6 +82,9 @@ def test_guarded_f1():
     assert qa.guarded_f1("30,931", ["30931"]) == 1.0
     assert qa.guarded_f1("James Madison Jr", ["James Madison"]) == pytest.approx(0.8)
     assert qa.guarded_f1("word " * 600, ["word"]) == 0.0
+    assert qa.guarded_f1("The Tower of", ["The Silver Garden of Ulm"]) == qa.guarded_f1("of", ["of it"]) == 0.0
+    assert qa.guarded_f1("Garden of Ulm", ["The Silver Garden of Ulm"]) == f1("Garden of Ulm", ["Silver Garden of Ulm"])
+    assert qa.guarded_f1("It", ["It"]) == 1.0
 
 
 def test_lists_are_measured_by_set_f1():

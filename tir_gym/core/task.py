@@ -233,7 +233,7 @@ class Fields:
 
 
 class JsonlTasks(TaskSet):
-    """Tasks from a file: JSONL, JSON, CSV or parquet, each also with `.gz` (parquet compresses itself).
+    """Tasks from a file: JSONL, JSON, CSV, TSV or parquet, each also with `.gz` (parquet compresses itself).
 
     The file is one split, the one named; with `by_hash` only rows whose content hash belongs to that split are kept,
     so that one file serves several splits that never overlap. It is read at the first task. Raises `ValueError` that
@@ -360,7 +360,7 @@ def _level(value: Any) -> int:
 
 @contextlib.contextmanager
 def open_rows(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """The rows of a JSONL, JSON (a list of objects), CSV or parquet file, plain or gzipped, while it is open."""
+    """The rows of a JSONL, JSON (a list of objects), CSV, TSV or parquet file, plain or gzipped, while it is open."""
     suffixes = [s for s in path.suffixes if s != ".gz"]
     kind = suffixes[-1] if suffixes else ""
     if kind == ".parquet":
@@ -368,13 +368,14 @@ def open_rows(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
 
         yield iter(pyarrow.parquet.read_table(path).to_pylist())
         return
-    if kind not in (".jsonl", ".json", ".csv"):
-        raise ValueError(f"{path}: the file type must be .jsonl, .json, .csv or .parquet (or one of them with .gz)")
+    if kind not in (".jsonl", ".json", ".csv", ".tsv"):
+        raise ValueError(f"{path}: the file type must be .jsonl, .json, .csv, .tsv or .parquet (also with .gz)")
     open_text = gzip.open if path.suffix == ".gz" else open
     opened: IO[str]
-    with open_text(path, "rt", encoding="utf-8-sig", newline="" if kind == ".csv" else None) as opened:
-        if kind == ".csv":
-            yield csv.DictReader(opened)
+    table = kind in (".csv", ".tsv")
+    with open_text(path, "rt", encoding="utf-8-sig", newline="" if table else None) as opened:
+        if table:
+            yield csv.DictReader(opened, delimiter="\t" if kind == ".tsv" else ",")
         elif kind == ".json":
             yield _objects(_json(opened.read(), str(path)), path)
         else:

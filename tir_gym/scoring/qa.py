@@ -26,6 +26,9 @@ _WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
+_EMPTY = frozenset(
+    ("of", "in", "on", "at", "to", "for", "and", "or", "by", "with", "from", "as", "is", "was", "be", "it")
+)
 _ABSTAINING = frozenset(
     normalize_qa(text)
     for text in (
@@ -97,10 +100,17 @@ def sub_em(answer: str, golds: Sequence[str]) -> float:
 
 
 def guarded_f1(answer: str, golds: Sequence[str]) -> float:
-    """Token F1 with the best gold, in [0, 1]; 1 where `same` says so, 0 for an answer over `MAX_CHARS`."""
+    """Token F1 with the best gold, in [0, 1]; 1 where `same` says so, 0 for an answer over `MAX_CHARS`.
+
+    A gold with which the answer shares words like `of` and no others counts as 0: half of all titles hold one, so that
+    guessing would pay (this project's definition; `scoring.text.f1` is the published one).
+    """
     if len(answer) > MAX_CHARS:
         return 0.0
-    return 1.0 if same(answer, golds) else f1(answer, golds)
+    if same(answer, golds):
+        return 1.0
+    said = set(normalize_qa(answer).split()) - _EMPTY
+    return f1(answer, [gold for gold in golds if not said.isdisjoint(normalize_qa(gold).split())])
 
 
 def items_of(answer: str) -> list[str]:

@@ -1,14 +1,19 @@
 """Published sets: how their files are read, and real questions played from the first search to the verdict."""
 
+import gzip
 import json
+from collections import Counter
 
 import pytest
 
 from tests.play import make
-from tir_gym.core.action import Action
+from tir_gym.core.action import Action, ToolCall
 from tir_gym.envs.search_qa import benchmarks
+from tir_gym.envs.search_qa.library import library_of
 from tir_gym.envs.search_qa.tasks import make_tasks
 from tir_gym.retrieval import Bm25, Passage, build
+from tir_gym.rollout.collect import play
+from tir_gym.rollout.policies import Policy
 from tir_gym.scoring.retrieval import recall_at
 
 HOTPOT = {
@@ -85,6 +90,24 @@ def test_hotpotqa_and_2wiki_bring_a_pool_without_doubles(tmp_path, name):
     assert [pool[source].title for source in second.gold.data["sources"]] == ["C"]
 
 
+def test_2wiki_and_hotpotqa_in_other_forms(tmp_path):
+    context = [["A", ["A was a painter.", "Of ships."]], ["C", ["C sang."]]]
+    as_text = {**HOTPOT, "context": json.dumps(context), "supporting_facts": json.dumps([["A", 1]])}
+    columns = {"title": ["A", "C"], "content": [sentences for _, sentences in context]}
+    of_flashrag = {
+        "id": "dev_7",
+        "question": "And the others?",
+        "golden_answers": ["no"],
+        "metadata": {"type": "bridge", "context": columns, "supporting_facts": {"title": ["C"], "sent_id": [0]}},
+    }
+    first, second = tasks_of("2wiki", written(tmp_path / "f.jsonl", [as_text, of_flashrag]))
+    pool = {passage.id: passage for passage in benchmarks.pool(tmp_path / "f.jsonl", "2wiki")}
+    assert [one.text for one in pool.values()] == ["A was a painter. Of ships.", "C sang."]
+    assert [pool[source].title for source in first.gold.data["sources"]] == ["A"]
+    assert [pool[source].title for source in second.gold.data["sources"]] == ["C"]
+    assert (second.gold.answer, second.family, second.id) == ("no", "bridge", "2wiki/dev_7")
+
+
 def test_musique_and_squad_say_where_there_is_no_answer(tmp_path):
     rows = [MUSIQUE, {**MUSIQUE, "id": "2hop__2", "question": "Where did she die?", "answerable": False}]
     known, unknown = tasks_of("musique", written(tmp_path / "m.jsonl", rows))
@@ -104,6 +127,10 @@ def test_musique_and_squad_say_where_there_is_no_answer(tmp_path):
         ("triviaqa", {"QuestionId": "q", "Question": "Who?", "Answer": {"Value": "Ada", "Aliases": ["Ada"]}}),
         ("bamboogle", {"id": "q", "question": "Who?", "golden_answers": ["Ada"]}),
         ("search_r1", {"question": "Who?", "data_source": "nq", "reward_model": {"ground_truth": {"target": ["Ada"]}}}),
+        (
+            "search_r1",
+            {"extra_info": {"question": "Who?"}, "reward_model": {"ground_truth": {"target": ["Ada"]}}, "prompt": []},
+        ),
     ],
 )
 def test_open_domain_sets_in_their_forms(tmp_path, name, row):
@@ -119,6 +146,22 @@ def test_parquet_is_read(tmp_path):
     parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "f.parquet")
     (task,) = tasks_of("search_r1", tmp_path / "f.parquet")
     assert (task.gold.answer, task.family) == ("Ada", "nq")
+
+
+def test_sets_in_one_file_may_number_their_rows_alike(tmp_path):
+    rows = [{"id": "test_0", "question": f"{name}?", "golden_answers": ["x"], "data_source": name} for name in "ab"]
+    found = tasks_of("flashrag", written(tmp_path / "f.jsonl", rows))
+    assert [task.id for task in found] == ["flashrag/a/test_0", "flashrag/b/test_0"]
+
+
+def test_tables_and_nested_files_are_read(tmp_path):
+    (tmp_path / "popqa.tsv").write_text('id\tquestion\tpossible_answers\n7\tWho?\t"[""Ada"", ""Ada B""]"\n')
+    (task,) = tasks_of("popqa", tmp_path / "popqa.tsv")
+    assert (task.id, task.gold.answer) == ("popqa/7", ["Ada", "Ada B"])
+    rows = [{"QuestionId": "q", "Question": "Who?", "Answer": {"Value": "Ada", "Aliases": ["Ada B"]}}]
+    (tmp_path / "t.json.gz").write_bytes(gzip.compress(json.dumps({"Data": rows, "Version": 1}).encode()))
+    (task,) = tasks_of("triviaqa", tmp_path / "t.json.gz")
+    assert (task.id, task.gold.answer) == ("triviaqa/q", ["Ada", "Ada B"])
 
 
 @pytest.mark.parametrize(
@@ -164,6 +207,53 @@ def test_an_open_domain_set_is_searched_in_a_given_index(tmp_path):
     env.close()
     with pytest.raises(ValueError, match="corpus"):
         make("tir/SearchQA-v0", tasks=f"nq:{path}", split="all").reset(seed=0)
+
+
+def test_a_file_of_passages_is_a_corpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIR_GYM_CACHE", str(tmp_path / "cache"))
+    dump = written(tmp_path / "wiki-18.jsonl", [{"id": "0", "contents": '"Ada"\nAda found it.'}])
+    path = written(tmp_path / "f.jsonl", [{"id": "q", "question": "Who found it?", "golden_answers": ["Ada"]}])
+    env = make("tir/SearchQA-v0", tasks=f"nq:{path}", split="all", corpus=str(dump))
+    env.reset(seed=0)
+    assert "Doc 1(Title: Ada) [0] Ada found it." in env.call("search", {"query": "found"})[0]
+    env.close()
+    assert [one.name.startswith("file-wiki-18-") for one in (tmp_path / "cache" / "search_qa").iterdir()] == [True]
+
+
+class Reader(Policy):
+    """Searches for the question, then for the titles that settle it; answers with gold and cites these."""
+
+    def __init__(self, setting, task):
+        retriever = library_of(task.data).retriever
+        self._sources, self._write = task.gold.data["sources"], setting.protocol.format
+        titles = [retriever.get(source).title for source in self._sources]
+        self._turns = [
+            ToolCall("search", {"query": task.prompt}),
+            ToolCall("search", {"query": "?", "queries": titles}),
+        ]
+        self._gold = task.gold.answer if isinstance(task.gold.answer, str) else task.gold.answer[0]
+
+    def act(self, observation, info):
+        if self._turns:
+            return self._write(Action(calls=(self._turns.pop(0),)))
+        return self._write(Action(answer=self._gold + "".join(f" [{source}]" for source in self._sources)))
+
+
+def test_real_hotpotqa_questions_are_played_to_the_end(shared_data):
+    """With citations, every answer needs both gold paragraphs to have been found by real searches of the pool."""
+    path = shared_data / "hotpotqa" / "distractor_first100.jsonl"
+    options = {"top_k": 5, "result_chars": 20_000, "citations": True}
+    env = make("tir/SearchQA-v0", tasks=f"hotpotqa:{path}", split="all", **options)
+    first = Counter()
+    for seed in range(50):
+        play(env, Reader, seed)
+        facts = env.episode.score.evidence
+        assert env.rewards[1] == 1.0, (env.episode.task.id, facts)
+        assert (facts["citation_precision"], facts["citation_recall"], facts["em"]) == (1.0, 1.0, 1.0)
+        assert 1 <= facts["first_source_turn"] <= facts["all_sources_turn"] <= 2
+        first[facts["all_sources_turn"]] += 1
+    assert first[1] > 20
+    env.close()
 
 
 def test_real_hotpotqa_questions_from_search_to_verdict(shared_data):

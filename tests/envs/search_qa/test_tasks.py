@@ -89,31 +89,58 @@ def test_no_answer_is_frequent(split):
     assert golds.most_common(1)[0][1] <= 0.02 * 600
 
 
-def test_reading_the_question_alone_earns_no_more_than_the_floor():
-    """Policies that see the question and search nothing: they name what it names, or say what is said often."""
-    tasks = make_tasks(None, "train", None)
-    named = re.compile(r"(?:[A-Z][a-z]+ )+(?:of [A-Z][a-z]+)?|[A-Z][a-z]+")
-    readers = {
-        "first name": lambda names, prompt: names[0],
-        "last name": lambda names, prompt: names[-1],
-        "two names": lambda names, prompt: "; ".join(names[-2:]),
-        "in their order": lambda names, prompt: "; ".join(names),
-        "unknown": lambda names, prompt: "unknown",
-        "unknown and a name": lambda names, prompt: f"unknown; {names[-1]}",
-        "false premise": lambda names, prompt: f"false premise; {names[-1]}",
-        "yes": lambda names, prompt: "yes",
-        "a year": lambda names, prompt: "1850",
-        "a year of the question": lambda names, prompt: (re.findall(r"\d{4}", prompt) or ["1850"])[-1],
-        "a count": lambda names, prompt: f"2; {names[-1]}",
-    }
-    verifier, scores = SearchVerifier(), Counter()
-    for index in range(300):
+REGIMES = ("entities", "report", "numbers", "exhaustive", "procedures", "notes", "masked")
+NAMED = re.compile(r"(?:[A-Z][a-z]+ )+(?:of [A-Z][a-z]+)?|[A-Z][a-z]+")
+YEARS = "; ".join(map(str, range(1750, 1790)))
+READERS = {
+    "first name": lambda names, prompt: names[0],
+    "last name": lambda names, prompt: names[-1],
+    "two names": lambda names, prompt: "; ".join(names[-2:]),
+    "in their order": lambda names, prompt: "; ".join(names),
+    "unknown": lambda names, prompt: "unknown",
+    "unknown and a name": lambda names, prompt: f"unknown; {names[-1]}",
+    "a name and unknown": lambda names, prompt: f"{names[0]}; unknown",
+    "false premise": lambda names, prompt: f"false premise; {names[-1]}",
+    "yes": lambda names, prompt: "yes",
+    "no and years": lambda names, prompt: "no; 1700; 1650",
+    "a year": lambda names, prompt: "1850",
+    "many years": lambda names, prompt: YEARS,
+    "a year of the question": lambda names, prompt: (re.findall(r"\d{4}", prompt) or ["1850"])[-1],
+    "a count": lambda names, prompt: f"2; {names[-1]}",
+    "the question": lambda names, prompt: prompt,
+    "works alike": lambda names, prompt: "The Silver Garden of",
+}
+"""Policies that see the question and search nothing: they name what it names, or say what is said often."""
+
+
+@pytest.mark.parametrize(
+    ("regime", "questions"), [("questions", 300), *((regime, 60) for regime in ("report", "exhaustive", "procedures"))]
+)
+def test_reading_the_question_alone_earns_no_more_than_the_floor(regime, questions):
+    check_blind(questions, regime)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("regime", ["questions", *REGIMES])
+def test_reading_the_question_alone_earns_no_more_than_the_floor_over_1000_questions(regime, split):
+    check_blind(1_000, regime, split)
+
+
+def check_blind(questions, regime, split="train"):
+    tasks = make_tasks(None, split, None, regime=regime)
+    verifiers = {measure: SearchVerifier(measure) for measure in ("em", "f1", "sub_em")}
+    scores, golds = Counter(), Counter()
+    for index in range(questions):
         task = tasks.task(11, index)
-        names = [name.strip() for name in named.findall(task.prompt)] or [""]
-        for name, read in readers.items():
+        golds[str(task.gold.answer)] += 1
+        names = [name.strip() for name in NAMED.findall(task.prompt)] or [""]
+        for name, read in READERS.items():
             evidence = Evidence(task.public, Answer(read(names, task.prompt)), (), None, (), "answer")
-            scores[name] += verifier.score(evidence, task.gold).value
-    assert max(scores.values()) <= SearchQA.floor * 300, scores
+            for measure, verifier in verifiers.items():
+                scores[name, measure] += verifier.score(evidence, task.gold).value
+    assert max(scores.values()) <= SearchQA.floor * questions, scores
+    assert questions < 300 or max(golds.values()) <= SearchQA.floor * questions, golds.most_common(3)
 
 
 def test_splits_are_about_different_worlds():
@@ -185,9 +212,6 @@ def test_the_oracle_follows_the_proof_with_other_options(options):
     env.close()
 
 
-REGIMES = ("entities", "report", "numbers", "exhaustive", "procedures", "notes", "masked")
-
-
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_regime_is_asked_at_all_levels_and_solved_by_its_oracle(regime):
     env = make("tir/SearchQA-v0", passages=4_000, regime=regime)
@@ -200,20 +224,57 @@ def test_every_regime_is_asked_at_all_levels_and_solved_by_its_oracle(regime):
             play_oracle(env, seed)
             scores.append(env.rewards[1])
     assert len(levels) >= 8
-    assert max(golds.values()) <= 2
-    assert sum(scores) >= 9.5
+    assert max(golds.values()) <= (4 if regime == "procedures" else 2)  # forty companies here have such manuals
+    assert scores == [1.0] * 10
     env.close()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("regime", REGIMES)
+def test_every_regime_is_solved_by_its_oracle_over_300_seeds(regime):
+    env = make("tir/SearchQA-v0", regime=regime)
+    for seed in range(300):
+        play_oracle(env, seed)
+        assert env.rewards[1] == 1.0, env.episode.task.id
+    env.close()
+
+
+def test_a_procedure_is_put_together_from_manuals_that_refer_to_others():
+    """What the texts of the sources say, read here by other means, is the answer."""
+    seen = Counter()
+    for level in (1, 3, 6, 9):
+        tasks = make_tasks(None, "train", level, 4_000, regime="procedures")
+        for index in range(6):
+            task = tasks.task(2, index)
+            prose = prose_for(task)
+            pages = [prose.find(source) for source in task.gold.data["sources"]]
+            manuals = [page for page in pages if page.title.endswith(": manual")]
+            steps = None
+            for page in reversed(manuals):
+                told = page.text.partition(". ")[0]
+                if steps is None:
+                    steps = told.partition(": ")[2].split("; ")
+                else:
+                    steps[int(re.search(r"step (\d)", told)[1]) - 1] = told.partition(": ")[2]
+            assert task.gold.answer == "; ".join(steps)
+            seen[level, len(manuals)] += 1
+    assert {level for level, manuals in seen if manuals == 1} == {1}
+    assert {level for level, manuals in seen if manuals == 2} == {3}
+    assert {manuals for level, manuals in seen if level > 5} <= {3, 4}
 
 
 def test_a_report_earns_what_it_names_and_a_list_by_its_f1():
     env = make("tir/SearchQA-v0", passages=1_000, regime="report")
     env.reset(seed=3)
     task = env.setting.tasks.find(env.episode.task.id)
-    assert env.step(f"<answer>It is {task.gold.data['nuggets'][0][0]}.</answer>")[1] == pytest.approx(
-        1 / len(task.gold.data["nuggets"])
-    )
-    env.reset(seed=3)
     prose = prose_for(task)
+    blind = f"<answer>It is {task.gold.data['nuggets'][0][0]}.</answer>"
+    assert env.step(blind)[1] == 0.0
+    env.reset(seed=3)
+    stating = prose.find(task.gold.data["stated_in"][0])
+    env.call("search", {"query": f"{stating.title} {stating.text[:80]}"})
+    assert env.step(blind)[1] == pytest.approx(1 / len(task.gold.data["nuggets"]))
+    env.reset(seed=3)
     read = "\n".join(prose.find(source).text for source in task.gold.data["sources"])
     assert env.step(f"<answer>{read} {' '.join(nugget[0] for nugget in task.gold.data['nuggets'])}</answer>")[1] == 0.0
     env.close()

@@ -8,6 +8,7 @@ from tir_gym.core.outcome import Outcome
 from tir_gym.envs.search_qa import show
 from tir_gym.envs.search_qa.library import Library, WorldLibrary, cache_root, library_of
 from tir_gym.envs.search_qa.show import Room
+from tir_gym.envs.search_qa.tables import tables_in
 from tir_gym.envs.search_qa.tools import BrowseToolkit, Desk
 from tir_gym.envs.search_qa.world.graph import Spec
 from tir_gym.retrieval import Bm25
@@ -32,6 +33,11 @@ SHELF = Shelf(
     Passage("d1.1", "Whales: songs", LONG),
     Passage("d1.3", "Whales: end", "A closing remark on (krill)."),
     Passage("plain", "Ships", "Ships cross the sea."),
+    Passage(
+        "t1.0",
+        "Ports",
+        "Figures:\n\n| Port | 1901 | Flag |\n|:-----|---:|---|\n| Ulm | 30,931 | red \\| blue |\n| Bar | 12 |",
+    ),
 )
 
 
@@ -108,6 +114,11 @@ def test_find_is_literal_and_says_where():
     found = kit.find_in("d1", "(KRILL)")
     assert found.value == "[d1.3] ...A closing remark on (krill).... "[:-1]
     assert found.facts["hits"] == ["d1.3"]
+    assert kit.find_in("d1", "WHALES LIVE").facts["hits"] == ["d1.0"]
+    assert (
+        BrowseToolkit(Desk(Shelf(Passage("i", "I", "\u0130zmir \u00df ON")), Room(99))).find_in("i", "on").facts["hits"]
+    )
+    assert BrowseToolkit(Desk(SHELF, Room(52))).find_in("d1", "sing").facts["hits"] == ["d1.0"]  # no room for more
     many = kit.find_in("d1", "sing")
     assert "(190 more)" in many.value
     assert many.facts["hits"] == ["d1.0", "d1.1"]
@@ -132,6 +143,25 @@ def test_lookup_reads_tables(env):
     assert text.count(":") < 6
     assert record.facts["hits"] == [f"a{city}.2"]
     assert "population" in said(env, "lookup", doc_id=f"a{city}.0", table="staff")[0]
+
+
+def test_lookup_reads_tables_of_any_passage():
+    kit = BrowseToolkit(Desk(SHELF, Room(4_000)))
+    assert kit.lookup("t1").value == "[t1.0] 1901\nUlm: 30,931\nBar: 12\n[t1.0] Flag\nUlm: red | blue"
+    found = kit.lookup("t1.0", table="flag", row="ulm")
+    assert (found.value, found.facts["hits"]) == ("[t1.0] Flag\nUlm: red | blue", ["t1.0"])
+    with pytest.raises(Exception, match="its tables are: 1901, Flag; leave the row out"):
+        kit.lookup("t1", row="Paris")
+    with pytest.raises(Exception, match="it has no table"):
+        kit.lookup("plain")
+
+
+def test_tables_are_told_from_other_lines():
+    assert tables_in("a | b\n--|--\nx | 1\nx | 2\n\ny | 3") == {"b": {"x": "1", "x (2)": "2"}}
+    two = "| k | n |\n|---|---|\n| a | 1 |\ntext\n| k | n |\n|---|---|\n| a | 2 |"
+    assert tables_in(two) == {"n": {"a": "1"}, "n (2)": {"a": "2"}}
+    assert tables_in("either | or\nnothing | else") == tables_in("") == tables_in("|-|-|") == {}
+    assert len(tables_in("|a|b|\n" + "|-|-|\n" * 5_000)["b"]) == 4_999
 
 
 @pytest.mark.parametrize("room", [Room(120), Room(10_000, 20, lambda text: len(text.split()))])

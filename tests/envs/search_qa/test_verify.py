@@ -42,8 +42,15 @@ def test_every_part_counts_and_their_order():
 def test_lists_nuggets_and_abstention():
     assert judged("Rome; Berlin", Gold("x", data={"list": [["Berlin"], ["Rome"]]})).value == 1.0
     assert judged("in 1871", Gold("x", data={"nuggets": [["1871"], ["coal"]]})).value == 0.5
-    assert judged("unknown", Gold("unknown", data={"abstain": True})).value == 1.0
-    assert judged("Berlin", Gold("unknown", data={"abstain": True})).value == 0.0
+    assert judged("unknown", Gold("unknown", data={"abstain": True}), called(1, "p1")).value == 1.0
+    assert judged("Berlin", Gold("unknown", data={"abstain": True}), called(1, "p1")).value == 0.0
+
+
+def test_a_nugget_counts_where_the_passage_was_shown_that_states_it():
+    gold = Gold("1871; coal", data={"nuggets": [["1871"], ["coal"]], "stated_in": ["p1", "p2"]})
+    assert judged("1871, coal", gold).value == 0.0
+    assert judged("1871, coal", gold, called(1, "p2", "p9")).value == 0.5
+    assert judged("1871, coal", gold, called(1, "p2"), called(3, "p1")).value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,20 @@ def test_what_could_be_guessed_scores_only_if_what_settles_it_was_shown(gold):
     assert judged(gold.answer, gold, called(1, "p1", "p7")).value == 0.0
     assert judged(gold.answer, gold, called(1, "p1"), called(2, "p2")).value == 1.0
     assert judged(f"{gold.answer} [p1] [p2]", gold).value == 0.0  # citing is not having seen
+
+
+def test_what_could_be_guessed_wants_a_search_where_nobody_knows_what_settles_it():
+    for gold in (Gold("no"), Gold("unknown", data={"abstain": True})):
+        assert judged(gold.answer, gold).value == judged(gold.answer, gold, called(1)).value == 0.0
+        assert judged(gold.answer, gold, called(1, "p7")).value == 1.0
+
+
+def test_noise_before_the_question_was_shown_and_settles_nothing():
+    gold = Gold("Berlin", data={"sources": ["p1"], "distractors": ["p8", "p9"]})
+    verdict = judged("Berlin [p1] [p8]", gold, called(1, "p1"), citations=True)
+    assert (verdict.value, verdict.evidence["cited_seen"]) == (1.0, 1.0)
+    assert (verdict.evidence["injected"], verdict.evidence["injected_cited"]) == (["p8", "p9"], 1)
+    assert "do not settle" in judged("Berlin [p8]", gold, called(1, "p1"), citations=True).reason
 
 
 def test_citations_must_be_of_passages_that_were_shown():
@@ -93,6 +114,8 @@ def test_the_evidence_says_what_was_found_and_when():
         "cited_seen": 0.5,
         "citation_precision": 0.5,
         "citation_recall": 0.5,
+        "injected": [],
+        "injected_cited": 0,
         "em": 1.0,
     }
     nothing = judged(None, gold, called(1, "p9")).evidence

@@ -73,6 +73,8 @@ def test_the_verdict():
     ):
         assert judged(wrong, gold).value == 0.0
     assert judged("a_1; none; c_3", gold, measure="f1").value == pytest.approx(2 / 3)
+    for blind in ("none", "none; none; none", "c_3; none"):
+        assert judged(blind, gold, measure="f1").value == 0.0
     assert judged(None, gold).value == 0.0
     assert judged("b_2; a_1", Gold("a_1; b_2", data={"tools": ["a_1", "b_2"], "any_order": True})).value == 1.0
 

@@ -106,6 +106,22 @@ class Ask:
             phrase = self.say(noun, phrase)
         return form, phrase, entity
 
+    def way_to(self, entity: int, hops: int) -> tuple[Form, str]:
+        """A form and a phrase for an entity, so many relations away from what the phrase names."""
+        self.fresh(entity)
+        if not hops:
+            return Named(entity), self.graph.name(entity)
+        columns = [
+            (kind, relation) for kind, offered in OFFERED.items() for relation in offered if relation in ENTITIES
+        ]
+        held = [(place, np.flatnonzero(self.graph.columns[place] == entity).tolist()) for place in columns]
+        held = [(place, holders) for place, holders in held if holders]
+        if not held:
+            raise Unanswerable("nothing leads to it")
+        (kind, relation), holders = self.rng.choice(held)
+        form, phrase = self.way_to(self.graph.entity(kind, self.rng.choice(holders)), hops - 1)
+        return Get(form, relation), self.say(wordings(NOUN, kind, relation), phrase)
+
     def last(self, reached: tuple[Form, str, int]) -> Question:
         """The question for a relation of what has been reached."""
         form, phrase, entity = reached
@@ -297,8 +313,7 @@ def unanswerable(a: Ask) -> Question:
             ("work", "dedicatee", "To whom is {0} dedicated, and to whom is {1}?"),
         )
     )
-    column = a.graph.columns[kind, relation]
-    unknown = a.graph.entity(kind, int(a.rng.choice(np.flatnonzero(column == UNKNOWN).tolist() or [0])))
+    unknown = a.graph.entity(kind, a.rng.choice(a.graph.unknown[kind, relation] or [0]))
     known = a.any(kind)
     if a.graph.get(unknown, relation) != UNKNOWN or a.graph.get(known, relation) < 0:
         raise Unanswerable

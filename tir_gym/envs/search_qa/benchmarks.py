@@ -1,17 +1,20 @@
 """Known benchmarks: their questions, and where they come with passages, the pool of these to search in.
 
-Sources are "NAME:PATH", the file as published (JSONL, JSON or parquet, each also gzipped):
+Sources are "NAME:PATH", the file as published (JSONL, JSON, CSV, TSV or parquet, each also gzipped):
 
-- `hotpotqa`, `2wiki`: question, answer, supporting_facts, context (lists, or columns as on the Hub), type, level.
+- `hotpotqa`, `2wiki`: question, answer, supporting_facts, context (lists, columns as on the Hub, or either as JSON in a
+  text), type, level; or FlashRAG's form, with these in `metadata`.
 - `musique`: question, answer, answer_aliases, answerable, paragraphs.
 - `squad2`: question, answers, is_impossible, title, context, or the nested original; a title is a document.
 - `nq`, `triviaqa`, `popqa`, `bamboogle`, `flashrag`, `search_r1`: question and golden_answers (FlashRAG's form), or
-  possible_answers, answer, or reward_model.ground_truth.target (Search-R1's parquet); they bring no passages.
+  possible_answers, answer, or reward_model.ground_truth.target (Search-R1's parquet; in verl's the question is
+  extra_info.question); they bring no passages.
 
 Where there are none, the option `corpus` names an index to search (a wiki-18 dump, say).
 """
 
 import functools
+import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -133,17 +136,27 @@ def pool(path: Path, form: str) -> Sequence[Passage]:
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The rows of a file; of SQuAD's nested original, a row a question."""
-    if path.suffix == ".json":
-        whole = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(whole, dict) and "data" in whole:
-            for article in whole["data"]:
-                for paragraph in article["paragraphs"]:
-                    for qa in paragraph["qas"]:
-                        yield {"title": article["title"], "context": paragraph["context"], **qa}
-            return
-    with open_rows(path) as rows:
-        yield from rows
+    """The rows of a file; of SQuAD's and TriviaQA's nested originals, a row a question."""
+    whole = _nested(path)
+    if "Data" in whole:  # TriviaQA
+        yield from whole["Data"]
+    elif "data" in whole:
+        for article in whole["data"]:
+            for paragraph in article["paragraphs"]:
+                for qa in paragraph["qas"]:
+                    yield {"title": article["title"], "context": paragraph["context"], **qa}
+    else:
+        with open_rows(path) as rows:
+            yield from rows
+
+
+def _nested(path: Path) -> Mapping[str, Any]:
+    """The object that a JSON file is; {} for a list of rows or another kind of file."""
+    if path.name.removesuffix(".gz").rpartition(".")[2] != "json":
+        return {}
+    raw = path.read_bytes()
+    whole = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    return whole if isinstance(whole, dict) else {}
 
 
 def _texts(value: Any) -> tuple[str, ...]:
@@ -170,15 +183,21 @@ def _id(row: Mapping[str, Any], number: int) -> str:
 
 
 def _hotpot(row: Mapping[str, Any], number: int) -> Entry:
-    context, facts = row.get("context") or (), row.get("supporting_facts") or ()
+    row = {**(row.get("metadata") or {}), **row}
+    context, facts = (_parsed(row.get(name) or ()) for name in ("context", "supporting_facts"))
     if isinstance(context, Mapping):  # columns, as on the Hub
-        context = list(zip(context["title"], context["sentences"], strict=True))
+        context = list(zip(context["title"], context.get("sentences", context.get("content")), strict=True))
     titles = list(facts["title"]) if isinstance(facts, Mapping) else [fact[0] for fact in facts]
-    passages = tuple((str(title), "".join(sentences).strip()) for title, sentences in context)
+    passages = tuple((str(title), " ".join(map(str.strip, sentences))) for title, sentences in context)
     needed = tuple(i for i, (title, _) in enumerate(passages) if title in titles)
     level = _LEVELS.get(str(row.get("level", "")), 0)
     family = str(row.get("type") or "hotpotqa")
-    return Entry(_id(row, number), row["question"].strip(), _answers(row["answer"]), family, passages, needed, level)
+    answers = _answers(row["answer"] if "answer" in row else row["golden_answers"])
+    return Entry(_id(row, number), row["question"].strip(), answers, family, passages, needed, level)
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _musique(row: Mapping[str, Any], number: int) -> Entry:
@@ -201,7 +220,9 @@ def _squad(row: Mapping[str, Any], number: int) -> Entry:
 
 
 def _open_domain(row: Mapping[str, Any], number: int) -> Entry:
-    question = str(row["question"] if "question" in row else row["Question"]).strip()
+    asked = next((row[name] for name in ("question", "Question") if name in row), None)
+    if asked is None:  # verl's form
+        asked = row["extra_info"]["question"]
     golds = next(
         (row[name] for name in ("golden_answers", "possible_answers", "answer", "Answer") if name in row), None
     )
@@ -209,8 +230,9 @@ def _open_domain(row: Mapping[str, Any], number: int) -> Entry:
         golds = [golds.get("Value", golds.get("value", "")), *golds.get("Aliases", golds.get("aliases", ()))]
     if golds is None:
         golds = row["reward_model"]["ground_truth"]["target"]
-    name = str(row.get("data_source") or "open")
-    return Entry(_id(row, number), question, _answers(golds), name)
+    source = str(row.get("data_source") or "")
+    name = f"{source}/{_id(row, number)}" if source else _id(row, number)  # each of several sets numbers its own
+    return Entry(name, str(asked).strip(), _answers(golds), source or "open")
 
 
 READERS: dict[str, Callable[[Mapping[str, Any], int], Entry]] = {

@@ -135,4 +135,4 @@ class SearchQA(Domain):
 
     def catalogue(self) -> list[dict[str, object]]:
         """The kinds of question, with the difficulties that have them."""
-        return catalogue()
+        return catalogue(self.regime)

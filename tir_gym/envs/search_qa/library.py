@@ -1,7 +1,7 @@
 """What is searched: the encyclopaedia of a world, a benchmark's own passages, or an index on disk; made at first use.
 
 A corpus is named by a task's data: `{"world": [seed, passages]}`, `{"pool": PATH, "format": NAME}` or
-`{"index": SOURCE}`. Indexes of worlds and pools lie under `cache_root()`, one folder for each content.
+`{"index": SOURCE}`. Indexes of worlds, pools and files lie under `cache_root()`, one folder for each content.
 """
 
 import functools
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tir_gym.core.interfaces import Passage, Retriever
+from tir_gym.envs.search_qa.tables import Table, tables_in
 from tir_gym.envs.search_qa.world.graph import Spec, graph_of
 from tir_gym.envs.search_qa.world.prose import Prose
 from tir_gym.retrieval import Bm25, build
@@ -27,8 +28,6 @@ REMEMBERED = 1_000
 _GAPS = 4
 """So many sections in a row may be missing in a document."""
 _PART = re.compile(r"(.+)\.(\d{1,4})")
-
-Table = dict[str, str]
 
 
 class Library(ABC):
@@ -74,8 +73,8 @@ class Library(ABC):
             return None
 
     def tables(self, passage: Passage) -> dict[str, Table]:
-        """The tables of a passage: name -> {row: value}."""
-        return {}
+        """The tables of a passage, by name: what stands in it in Markdown."""
+        return tables_in(passage.text)
 
 
 class WorldLibrary(Library):
@@ -106,7 +105,7 @@ class WorldLibrary(Library):
         page = self.prose.find(passage.id)
         found: dict[str, Table] = {}
         for fact in page.facts if page else ():
-            if fact.at:
+            if fact.at and isinstance(fact.value, int):
                 found.setdefault(fact.relation, {})[str(fact.at)] = f"{fact.value:,}"
         return found
 
@@ -129,16 +128,22 @@ class PoolLibrary(Library):
 
 
 class IndexLibrary(Library):
-    """Another retriever, named as `open_retriever` takes it: the folder of an index, say."""
+    """Another retriever, named as `open_retriever` takes it (the folder of an index, say), or a file of passages."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
         self._source = source
 
     def _opened(self) -> Retriever:
+        from tir_gym.retrieval.formats import read_passages
         from tir_gym.retrieval.opening import open_retriever
 
-        return open_retriever(self._source)
+        path = Path(self._source)
+        if not path.is_file():
+            return open_retriever(self._source)
+        state = path.stat()
+        content = hashlib.sha256(repr((str(path.resolve()), state.st_size, state.st_mtime_ns)).encode()).hexdigest()
+        return _kept(f"file-{path.name.partition('.')[0]}", content, lambda: read_passages(path))
 
 
 def _kept(name: str, content: str, passages: Any) -> Retriever:

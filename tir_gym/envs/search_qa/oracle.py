@@ -139,8 +139,11 @@ def _worked_out(step: Mapping[str, Any], slots: Mapping[str, Any]) -> Any:
             return _number(slots[step["of"]]) - _number(slots[step["other"]])
         case "sum":
             return sum(_number(slots[name]) for name in step["all"])
-        case "order":
-            return "; ".join(sorted(slots[step["of"]], key=lambda one: int(slots[step["of"]][one])))
+        case "replaced":
+            steps = list(slots[step["of"]])
+            for at, instead in step["pairs"]:
+                steps[int(slots[at]) - 1] = slots[instead]
+            return "; ".join(steps)
         case "before":
             return "yes" if _number(slots[step["of"]]) < _number(slots[step["other"]]) else "no"
     raise ValueError(f"no step {step['do']!r}")

@@ -8,9 +8,10 @@ A plan is JSON data: `constants` (what the question names), `steps`, `parts` (th
   `year` the pattern has three groups, from, to and who.
 - `who`: search for `query`, find a passage that holds all `texts`; what it is about is found.
 - `collect`: search for each of `queries`; what all the passages are about that hold one of `texts` is found.
-- `best`, `later`, `count`, `minus`, `sum`, `order`, `before`: work on slots.
+- `best`, `later`, `count`, `minus`, `sum`, `replaced`, `before`: work on slots.
 """
 
+import functools
 import re
 from string import Formatter
 from typing import Any
@@ -29,14 +30,15 @@ from tir_gym.envs.search_qa.proof import (
     Latest,
     Minus,
     Named,
-    Order,
+    Steps,
     Sum,
     Term,
     Truth,
     Works,
     answer,
 )
-from tir_gym.envs.search_qa.world.prose import Prose, before, pattern
+from tir_gym.envs.search_qa.world.graph import NONE
+from tir_gym.envs.search_qa.world.prose import Prose, before, manual, pattern
 from tir_gym.envs.search_qa.world.wording import REGISTER, SECTIONS, UNKNOWN_LINES, WORKS_LINES
 
 Step = dict[str, Any]
@@ -100,8 +102,8 @@ class _Compiler:
                 return self._step(do="minus", of=self.slot(one), other=self.slot(other))
             case Sum(of):
                 return self._step(do="sum", all=[self.slot(one) for one in of])
-            case Order(of, relation):
-                return self._step(do="order", of=self._numbers(of, relation))
+            case Steps(of):
+                return self._manual(of)
             case Holders(kind, relation, value):
                 return self._collect(kind, relation, self.prose.graph.name(value))
             case Before(one, other):
@@ -147,6 +149,21 @@ class _Compiler:
         }
         return self._step(do="read", needs=[self.slot(of), year], **step)
 
+    def _manual(self, of: Form) -> str:
+        """The manual, and those it keeps to one after the other; each change, the last one first, put in its place."""
+        slot, entity, changes = self.slot(of), self._entity(of), []
+        while (base := manual(self.prose.graph, entity)[0]) != NONE:
+            page, wording = self._page_of(entity, "manual"), self.truth.page(entity, "manual").wording["manual"]
+            needs = [slot]
+            changes.append(
+                [self._step(do="read", needs=needs, **page, pattern=pattern(wording, name)) for name in ("at", "step")]
+            )
+            slot = self._step(do="read", needs=needs, **page, pattern=pattern(wording, "base"))
+            entity = base
+        page, wording = self._page_of(entity, "manual"), self.truth.page(entity, "manual").wording["manual"]
+        steps = self._step(do="read", needs=[slot], **page, pattern=pattern(wording, "steps"), split="; ")
+        return self._step(do="replaced", of=steps, pairs=changes[::-1])
+
     def _collect(self, kind: str, relation: str, name: str) -> str:
         """A search for each wording in which an article may say it."""
         slots = [slot for _, slots in SECTIONS[kind] for slot in slots if f"{{{relation}}}" in slot[0]]
@@ -166,9 +183,7 @@ class _Compiler:
 
     def _words(self, entity: int, relation: str) -> str:
         """Words of the sentence that states a relation."""
-        wording = self.truth.page(entity, relation).wording.get(relation) or UNKNOWN_LINES[relation]
-        literal = " ".join(part for part, _, _, _ in Formatter().parse(wording))
-        return " ".join(re.findall(r"\b[a-z]{4,}\b", literal))
+        return _literal(self.truth.page(entity, relation).wording.get(relation) or UNKNOWN_LINES[relation])
 
     def _pattern(self, entity: int, relation: str) -> str:
         """What the sentence looks like; "" where it says that it is not recorded."""
@@ -178,10 +193,19 @@ class _Compiler:
         if wording in WORKS_LINES:
             return pattern(wording, "works")
         if "{who}" in wording:
-            return (
-                re.escape(wording)
-                .replace(r"\{start\}", r"(\d+)")
-                .replace(r"\{end\}", r"(\d+)")
-                .replace(r"\{who\}", "(.+?)")
-            )
+            return _term(wording)
         return pattern(wording, "former office" if relation.startswith("office in") else relation)
+
+
+@functools.cache
+def _literal(wording: str) -> str:
+    """The words of a wording that are the same whatever it is about, but for short ones."""
+    literal = " ".join(part for part, _, _, _ in Formatter().parse(wording))
+    return " ".join(re.findall(r"\b[a-z]{4,}\b", literal))
+
+
+@functools.cache
+def _term(wording: str) -> str:
+    """A regular expression for a term of office in that wording: from, to and who."""
+    found = re.escape(wording).replace(r"\{who\}", "(.+?)")
+    return found.replace(r"\{start\}", r"(\d+)").replace(r"\{end\}", r"(\d+)")

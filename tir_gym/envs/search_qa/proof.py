@@ -139,11 +139,10 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Several entities in the order of their numbers, the smallest first; as their numbers with semicolons between."""
+class Steps:
+    """The steps of a company's manual in their order, with semicolons between; one may refer to another's manual."""
 
-    of: "tuple[Named, ...]"
-    relation: str
+    of: "Form"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,7 @@ Form = (
     | Both
     | Before
     | Sum
-    | Order
+    | Steps
     | Holders
 )
 """What is asked for: an entity, a number, a text, or (`Works`, `Later`) several entities."""
@@ -191,18 +190,26 @@ class Source(Protocol):
 
 
 class Stated:
-    """The facts of a few passages."""
+    """The facts of a few passages; those of `hidden`, which is one of them, count as not stated."""
 
     def __init__(self, pages: Iterable[Page]) -> None:
-        self._facts = [fact for page in pages for fact in page.facts]
+        self.hidden: Page | None = None
+        self._facts = [(page, fact) for page in pages for fact in page.facts]
+        self._of: dict[tuple[int, str], list[tuple[Page, Fact]]] = {}
+        for page, fact in self._facts:
+            self._of.setdefault((fact.subject, fact.relation), []).append((page, fact))
 
     def facts(self, subject: int, relation: str) -> list[Fact]:
         """What they state."""
-        return [fact for fact in self._facts if fact.subject == subject and fact.relation == relation]
+        return [fact for page, fact in self._of.get((subject, relation), ()) if page is not self.hidden]
 
     def holding(self, relation: str, value: Value, hint: int) -> set[int]:
         """Every entity of which they state it."""
-        return {fact.subject for fact in self._facts if fact.relation == relation and fact.value == value}
+        return {
+            fact.subject
+            for page, fact in self._facts
+            if fact.relation == relation and fact.value == value and page is not self.hidden
+        }
 
     def holders(self, kind: str, relation: str, value: Value) -> set[int]:
         """Every entity of which they state it."""
@@ -233,7 +240,7 @@ class Truth:
         place = _PLACES.get((self.prose.graph.kind(subject), relation))
         pages = [self.prose.section(subject, place)] if place is not None else self.prose.notices(subject)
         for page in pages:
-            if page is not None and any(fact.relation == relation for fact in page.facts):
+            if page is not None and relation in page.relations:
                 return page
         raise Unanswerable(relation)
 
@@ -286,9 +293,9 @@ def answer(form: Form, source: Source) -> Value:
             return _only(source.holding(first, one, entity) & source.holding(second, other, entity))
         case Sum(of):
             return sum(int(answer(one, source)) for one in of)
-        case Order(of, relation):
-            numbers = {_entity(one, source): one for one in of}
-            return ";".join(map(str, sorted(numbers, key=lambda one: _number(one, relation, source))))
+        case Steps(of):
+            steps = _steps(_entity(of, source), source)
+            return "; ".join(steps[at] for at in sorted(steps))
         case Holders(kind, relation, value):
             holders = source.holders(kind, relation, value)
             if not holders:
@@ -327,6 +334,16 @@ def _number(entity: int, relation: str, source: Source) -> int:
     return int(_only({fact.value for fact in source.facts(entity, relation)}))
 
 
+def _steps(company: int, source: Source) -> dict[int, str]:
+    """The steps of a manual by their places."""
+    facts = source.facts(company, "manual")
+    if not facts:
+        raise Unanswerable
+    own = {fact.at: str(fact.value) for fact in facts if fact.at}
+    base = next((int(fact.value) for fact in facts if not fact.at), None)
+    return own if base is None else _steps(base, source) | own
+
+
 def _extreme(entities: list[int], relation: str, last: bool, source: Source) -> int:
     numbers = {one: _number(one, relation, source) for one in entities}
     best = max(numbers.values()) if last else min(numbers.values())
@@ -341,16 +358,17 @@ def support(forms: tuple[Form, ...], prose: Prose) -> tuple[tuple[Value, ...], l
     truth = Truth(prose)
     values = tuple(answer(form, truth) for form in forms)
     pages = list(truth.used.values())
-    if _answers(forms, pages) != values:
+    stated = Stated(pages)
+    if _answers(forms, stated) != values:
         raise Unanswerable("the passages do not say it")
     for left_out in pages:
-        if _answers(forms, [page for page in pages if page is not left_out]) == values:
+        stated.hidden = left_out
+        if _answers(forms, stated) == values:
             raise Unanswerable("it can be answered from less")
     return values, pages
 
 
-def _answers(forms: tuple[Form, ...], pages: list[Page]) -> tuple[Value, ...] | None:
-    source = Stated(pages)
+def _answers(forms: tuple[Form, ...], source: Source) -> tuple[Value, ...] | None:
     try:
         return tuple(answer(form, source) for form in forms)
     except Unanswerable:

@@ -1,8 +1,9 @@
 """Other things to ask of the same world: KARL's six regimes, MaskSearch's masked spans (definitions by this project).
 
 `entities` finds the one that fits several constraints; `report` wants the nuggets of several documents; `numbers`
-reads and reckons with tables; `exhaustive` wants all that there are; `procedures` puts things into their order;
-`notes` adds up what is scattered over documents; `masked` fills the gaps of a sentence of the encyclopaedia.
+reads and reckons with tables; `exhaustive` wants all that there are; `procedures` puts together the steps of a manual
+that may refer to other manuals; `notes` adds up what is scattered over documents; `masked` fills the gaps of a
+sentence of the encyclopaedia.
 """
 
 from collections.abc import Callable
@@ -14,9 +15,9 @@ import numpy as np
 from tir_gym.envs.search_qa import asking
 from tir_gym.envs.search_qa.asking import Ask, Question
 from tir_gym.envs.search_qa.phrases import OFFERED, TABLE
-from tir_gym.envs.search_qa.proof import Both, Cell, Get, Holders, Named, Order, Sum, Unanswerable
-from tir_gym.envs.search_qa.world.graph import CENSUS, UNKNOWN
-from tir_gym.envs.search_qa.world.prose import ENTITIES, fields_of
+from tir_gym.envs.search_qa.proof import Both, Cell, Get, Holders, Named, Steps, Sum, Unanswerable
+from tir_gym.envs.search_qa.world.graph import CENSUS, NONE, UNKNOWN
+from tir_gym.envs.search_qa.world.prose import ENTITIES, fields_of, manual
 
 Regime = Literal["questions", "entities", "report", "numbers", "exhaustive", "procedures", "notes", "masked"]
 
@@ -32,7 +33,9 @@ _HELD = (
     ("work", "publisher", "List every work that {0} published."),
     ("event", "organiser", "List every event that {0} organised."),
 )
-_DATED = (("company", "founded", "founded"), ("school", "founded", "founded"), ("person", "born", "born"))
+_OTHERS = ((0,), (1,), (2, 3))
+"""How many manuals a manual leads on to: for difficulty 1 and 2, up to 5, and beyond."""
+_STARTS = ("person", "city", "company", "school", "work", "event")
 
 
 def entities(a: Ask) -> Question:
@@ -91,15 +94,17 @@ def exhaustive(a: Ask) -> Question:
 
 
 def procedures(a: Ask) -> Question:
-    """Five things and more in the order of their years."""
-    kind, relation, verb = a.rng.choice(_DATED)
-    found = tuple(Named(a.any(kind)) for _ in range(5 + a.level // 5))
-    years = [a.value(Get(one, relation)) for one in found]
-    if len(set(years)) < len(years):
+    """The steps of a company's manual, which keeps to another's but for a step; more such manuals with difficulty."""
+    company = a.graph.entity("company", a.rng.randrange(a.graph.counts["company"]))
+    others, base = 0, manual(a.graph, company)[0]
+    while base != NONE:
+        others, base = others + 1, manual(a.graph, base)[0]
+    steps = str(a.value(Steps(Named(company)))).split("; ")
+    if others not in _OTHERS[min(a.level // 3, 2)] or len(set(steps)) < len(steps):
         raise Unanswerable
-    names = "; ".join(a.graph.name(one.entity) for one in found)
-    text = f"Put these into the order in which they were {verb}, the earliest first, separated by semicolons: {names}"
-    return Question(text, (Order(found, relation),))
+    form, phrase = a.way_to(company, (a.level - 1) // 4)
+    text = f"What are the steps, in order, by which the plant of {phrase} is started? Separate them by semicolons."
+    return Question(text, (Steps(form),))
 
 
 def notes(a: Ask) -> Question:
@@ -113,7 +118,7 @@ def notes(a: Ask) -> Question:
 
 def masked(a: Ask) -> Question:
     """A sentence of an article with one or two of its facts masked."""
-    entity = a.any("person", "city", "company", "school", "work", "event")
+    entity = a.any(*_STARTS)
     pages = [page for page in a.prose.article(entity) if page.wording]
     if not pages:
         raise Unanswerable

@@ -20,10 +20,11 @@ from tir_gym.envs.search_qa.proof import (
     Holders,
     Known,
     Named,
-    Order,
     Term,
+    Truth,
     Unanswerable,
     Value,
+    answer,
     support,
 )
 from tir_gym.envs.search_qa.regimes import REGIMES, Regime, report_chars
@@ -147,7 +148,7 @@ def _led(question: Question, split: str, rng: random.Random) -> Question:
 
 def text_of(graph: Graph, form: Form, value: Value) -> str:
     """The value of a form as the answer has it."""
-    if isinstance(form, Order | Holders):
+    if isinstance(form, Holders):
         return "; ".join(graph.name(int(one)) for one in str(value).split(";"))
     if isinstance(value, str):
         return value
@@ -178,10 +179,18 @@ def _draft(
     plan = compile_plan(question.parts, question.lead, prose, cite)
     data: dict[str, Any] = {"sources": sources, "hops": len(sources)}
     if question.score == "nuggets":
-        data |= {"nuggets": [[one] for one in shown], "longest": report_chars(len(shown))}
+        stated = [_stating(part, prose) for part in question.parts]
+        data |= {"nuggets": [[one] for one in shown], "longest": report_chars(len(shown)), "stated_in": stated}
     elif question.score == "list":
         data["list"] = [[one] for one in shown[0].split("; ")]
     return Draft(question.text, Gold(answer, plan, data), family, {"world": [spec.seed, spec.passages]})
+
+
+def _stating(nugget: Form, prose: Prose) -> str:
+    """The id of the passage that states a nugget."""
+    assert isinstance(nugget, Get)
+    truth = Truth(prose)
+    return truth.page(int(answer(nugget.of, truth)), nugget.relation).id
 
 
 def make_tasks(
@@ -207,10 +216,10 @@ def make_tasks(
     return benchmarks.load(source, split, difficulty)
 
 
-def catalogue() -> list[dict[str, object]]:
-    """The kinds of question, with the difficulties that have them."""
+def catalogue(regime: Regime) -> list[dict[str, object]]:
+    """The kinds of question, with the difficulties that have them; a regime is one kind."""
     kinds: dict[str, list[int]] = {}
     for level, offered in LEVELS.items():
-        for kind, _ in offered:
+        for kind in [name for name, _ in offered] if regime == "questions" else [regime]:
             kinds.setdefault(kind, []).append(level)
     return [{"kind": kind, "difficulties": ", ".join(map(str, levels))} for kind, levels in kinds.items()]

@@ -1,6 +1,5 @@
 """The agent's tools: search, and with more of them open, find and look up; with an interpreter beside them or not."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -114,7 +113,7 @@ class BrowseToolkit(SearchToolkit):
         if not lines:
             raise ToolError(f"{pattern[:80]!r} does not stand in this document; try other words, or open it")
         more = [f"({matches - _MATCHES} more)"] if matches > _MATCHES else []
-        return _output(self._desk.room.cut("\n".join([*lines, *more])), list(dict.fromkeys(ids)))
+        return self._shown([*lines, *more], ids)
 
     @tool(kind="evidence", latency_s=0.05, max_chars=200_000)
     def lookup(
@@ -123,25 +122,31 @@ class BrowseToolkit(SearchToolkit):
         table: Annotated[str, Field(max_length=200)] = "",
         row: Annotated[str, Field(max_length=200)] = "",
     ) -> Output:
-        """Look a figure up in the tables of a document.
+        """Look a value up in the tables of a document.
 
         Args:
             doc_id: The id of the document, or of any passage of it.
-            table: The name of a table; without it, all tables.
+            table: The name of a table, or of a column of one; without it, all tables.
             row: The name of a row; without it, all rows.
         """
         lines, ids, names = [], [], []
         for part in self._parts(doc_id):
             for name, rows in self._desk.library.tables(part).items():
                 names.append(name)
-                chosen = {key: value for key, value in rows.items() if row in ("", key)}
-                if table.lower() in ("", name) and chosen:
+                chosen = {key: value for key, value in rows.items() if row.lower() in ("", key.lower())}
+                if table.lower() in ("", name.lower()) and chosen:
                     lines += [f"[{part.id}] {name}", *(f"{key}: {value}" for key, value in chosen.items())]
                     ids.append(part.id)
         if not lines:
-            there = f"its tables are: {', '.join(names)}; leave the row out to see all" if names else "it has no table"
+            known = self._desk.room.cut(", ".join(dict.fromkeys(names)))
+            there = f"its tables are: {known}; leave the row out to see all" if names else "it has no table"
             raise ToolError(f"there is nothing of that kind in this document; {there}")
-        return _output(self._desk.room.cut("\n".join(lines)), list(dict.fromkeys(ids)))
+        return self._shown(lines, ids)
+
+    def _shown(self, lines: list[str], ids: list[str]) -> Output:
+        """As many of the lines as there is room for, and the ids that stand in these."""
+        text = self._desk.room.cut("\n".join(lines))
+        return _output(text, [one for one in dict.fromkeys(ids) if f"[{one}]" in text])
 
     def _parts(self, doc_id: str) -> list[Passage]:
         self._retriever()
@@ -175,10 +180,20 @@ def _output(text: str, ids: list[str]) -> Output:
     return Output((TextPart(text),), text, {"hits": ids})
 
 
+def _folded(text: str) -> str:
+    """Without letter case and as long as before: of what a letter folds to, the first."""
+    folded = text.casefold()
+    return folded if len(folded) == len(text) else "".join(one.casefold()[:1] or one for one in text)
+
+
 def _found(pattern: str, text: str, regular: bool) -> Iterator[tuple[int, int]]:
     """Where a pattern matches, as it stands or as a regular expression of RE2, which never backtracks."""
     if not regular:
-        yield from ((match.start(), match.end()) for match in re.finditer(re.escape(pattern), text, re.IGNORECASE))
+        wanted, text = _folded(pattern), _folded(text)
+        start = text.find(wanted)
+        while start >= 0:
+            yield start, start + len(wanted)
+            start = text.find(wanted, start + len(wanted))
         return
     import re2
 

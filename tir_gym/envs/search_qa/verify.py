@@ -29,12 +29,14 @@ class SearchVerifier(Verifier):
 
     A gold of several parts (`; ` between them) wants all of them, in order, each exactly; a gold list
     (`gold.data["list"]`, alternatives of each item) is measured by set F1; gold nuggets (`gold.data["nuggets"]`) by
-    the share named in at most `gold.data["longest"]` characters.
+    the share named in at most `gold.data["longest"]` characters; one counts only if the passage that states it
+    (`gold.data["stated_in"]`, one id for each) was shown, so that lists of years earn nothing.
     Where gold is that there is no answer (`gold.data["abstain"]`) the answer must say that and nothing else.
 
-    Where gold could be guessed (yes, no, or that there is no answer) and it is known which passages settle it
-    (`gold.data["sources"]`), an answer scores only if the policy was shown all of these. With `citations` every answer
-    scores only if it cites them all, and cites nothing that the policy was not shown.
+    Where gold could be guessed (yes, no, or that there is no answer), an answer scores only if the policy was shown all
+    passages that settle it (`gold.data["sources"]`), or any passage where it is not known which these are. With
+    `citations` every answer scores only if it cites them all, and cites nothing that the policy was not shown.
+    Passages put before the question as noise (`gold.data["distractors"]`) count as shown, and are no sources.
     """
 
     def __init__(self, measure: Measure = "em", citations: bool = False) -> None:
@@ -45,20 +47,24 @@ class SearchVerifier(Verifier):
         """The verdict on the answer, with what was found and cited as evidence."""
         sources = [str(one) for one in gold.data.get("sources", ())]
         text, cited = ("", []) if evidence.answer is None else without_citations(evidence.answer.text)
-        facts = found(evidence.calls, sources) | _cited(cited, evidence.calls, sources)
+        noise = [str(one) for one in gold.data.get("distractors", ())]
+        facts = found(evidence.calls, sources) | _cited(cited, evidence.calls, sources, noise)
         if evidence.answer is None:
             return Score(0.0, reason="no answer", evidence=facts)
-        value, reason = self._judged(text, gold)
+        value, reason = self._judged(text, gold, evidence.calls)
         facts["em"] = float(_exactly(text, gold))
         if value and (told := self._unsupported(gold, cited, facts, sources)):
             return Score(0.0, reason=f"{reason}, but {told}", evidence=facts)
         return Score(value, reason=reason, evidence=facts)
 
-    def _judged(self, text: str, gold: Gold) -> tuple[float, str]:
+    def _judged(self, text: str, gold: Gold, calls: CallLog) -> tuple[float, str]:
         if gold.data.get("abstain"):
             right = qa.abstains(text)
             return float(right), "rightly says that there is no answer" if right else "there is no answer"
         if nuggets := gold.data.get("nuggets"):
+            if stated := gold.data.get("stated_in"):
+                seen = shown(calls)
+                nuggets = [wanted if page in seen else () for wanted, page in zip(nuggets, stated, strict=True)]
             value = qa.nugget_recall(text, nuggets, gold.data.get("longest", qa.MAX_CHARS))
             return value, f"names {value:.0%} of what belongs to it"
         if wanted := gold.data.get("list"):
@@ -75,7 +81,7 @@ class SearchVerifier(Verifier):
     def _unsupported(self, gold: Gold, cited: Sequence[str], facts: dict[str, Any], sources: Sequence[str]) -> str:
         """Why the answer rests on nothing; "" where it does."""
         guessable = gold.data.get("abstain") or any(normalize_qa(one) in _CLOSED for one in _golds(gold))
-        if guessable and facts["sources_found"] < 1.0:
+        if guessable and (facts["sources_found"] < 1.0 or not facts["passages_seen"]):
             return "the passages that settle it were never shown"
         if not self._citations:
             return ""
@@ -140,14 +146,19 @@ def found(calls: CallLog, sources: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _cited(cited: Sequence[str], calls: CallLog, sources: Sequence[str]) -> dict[str, Any]:
-    """Shares in [0, 1]: of what is cited, what was shown and what is a source; of the sources, what is cited."""
-    seen = shown(calls)
+def _cited(cited: Sequence[str], calls: CallLog, sources: Sequence[str], noise: Sequence[str]) -> dict[str, Any]:
+    """Shares in [0, 1]: of what is cited, what was shown and what is a source; of the sources, what is cited.
+
+    `injected` are the ids of the noise that stood before the question, `injected_cited` how many of them are cited.
+    """
+    seen = {*shown(calls), *noise}
     needed = sum(one in cited and one in seen for one in sources)
     return {
         "cited": len(cited),
         "cited_seen": sum(one in seen for one in cited) / len(cited) if cited else 0.0,
         "citation_precision": needed / len(cited) if cited else 0.0,
         "citation_recall": needed / len(sources) if sources else 0.0,
+        "injected": list(noise),
+        "injected_cited": sum(one in noise for one in cited),
         "em": 0.0,
     }

@@ -14,7 +14,8 @@ Measure = Literal["complete", "f1"]
 
 class ToolsVerifier(Verifier):
     """`complete`: 1.0 where the answer names the tool for every need, in order (or in any, `gold.data["any_order"]`),
-    and "none" where there is none, else 0.0. `f1`: the F1 of the sets of tools named and wanted, in [0, 1].
+    and "none" where there is none, else 0.0. `f1`: the F1 of the sets of names given and wanted, in [0, 1], if one of
+    them is a tool: that there is none for a need is known of many requests without a search.
 
     The evidence measures the searches, all at most `k` deep: `recall` and `complete` (COMP@k, Sufficiency@k) of all
     that they found together, and `ndcg` of the best one; `named_unseen` counts tools that no search showed.
@@ -33,7 +34,8 @@ class ToolsVerifier(Verifier):
         right = sorted(named) == sorted(wanted) if gold.data.get("any_order") else named == wanted
         if right or self._measure == "complete":
             return Score(float(right), reason="the tools" if right else "not the tools", evidence=facts)
-        value = set_f1(named, [[one] for one in dict.fromkeys(wanted)])
+        found = not set(named).isdisjoint(gold.data["tools"])
+        value = set_f1(named, [[one] for one in dict.fromkeys(wanted)]) if found else 0.0
         return Score(value, reason=f"F1 {value:.2f}", evidence=facts)
 
 

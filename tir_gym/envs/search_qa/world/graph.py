@@ -90,6 +90,11 @@ class Graph:
         return int(self.columns[kind, relation][entity - self.starts[kind]])
 
     @functools.cached_property
+    def unknown(self) -> dict[tuple[str, str], list[int]]:
+        """The numbers, among their kind, of those of which a relation is not known."""
+        return {place: np.flatnonzero(column == UNKNOWN).tolist() for place, column in self.columns.items()}
+
+    @functools.cached_property
     def works_of(self) -> dict[int, list[int]]:
         """The works of each creator, earliest first."""
         found: dict[int, list[int]] = {}

@@ -61,10 +61,11 @@ _NOUNS = (
 
 @dataclass(frozen=True, slots=True)
 class Namer:
-    """Names of one kind: `digits` are the alternatives for each part of the `pattern` (`{0}`, `{1}`, ...)."""
+    """`size` names of one kind: `digits` are the alternatives for each part of the `pattern` (`{0}`, `{1}`, ...)."""
 
     pattern: str
     digits: tuple[Sequence[str], ...]
+    size: int
     factor: int
     shift: int
 
@@ -75,12 +76,7 @@ class Namer:
         factor = derive("factor", salt, seed) % size | 1
         while math.gcd(factor, size) > 1:
             factor += 2
-        return cls(pattern, digits, factor, derive("shift", salt, seed) % size)
-
-    @property
-    def size(self) -> int:
-        """How many names there are."""
-        return math.prod(map(len, self.digits))
+        return cls(pattern, digits, size, factor, derive("shift", salt, seed) % size)
 
     def name(self, number: int) -> str:
         """The name of a number below `size`. Raises `IndexError` beyond it."""

@@ -6,7 +6,7 @@ it in a Gazette, which may be out of date, `r17.0` and `r17.1` are its entries i
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 from typing import NamedTuple
@@ -18,8 +18,11 @@ from tir_gym.envs.search_qa.world.wording import (
     GENRES,
     HOSTILE,
     JOBS,
+    MANUAL_CHANGES,
+    MANUAL_LINES,
     REGISTER,
     SECTIONS,
+    STEPS,
     TABLE_LINES,
     TERM_LINES,
     TRAITS,
@@ -38,7 +41,8 @@ _KEPT = 4_000
 
 
 class Fact(NamedTuple):
-    """Something stated. `at` is the year a number of a table is for, `span` the years of a term of office."""
+    """Something stated. `at` is the year that a number of a table is for, or the place of a step in a manual; `span`
+    are the years of a term of office."""
 
     subject: int
     relation: str
@@ -47,15 +51,28 @@ class Fact(NamedTuple):
     span: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Page:
-    """A passage with what it states, and the wording of each relation."""
+    """A passage with what it states, and the wording of each relation; its text is made when it is asked for.
+
+    `said` are its sentences, each a wording and what its fields stand for.
+    """
 
     id: str
     title: str
-    text: str
     facts: tuple[Fact, ...]
     wording: dict[str, str] = field(compare=False)
+    said: tuple[tuple[str, Mapping[str, str]], ...] = field(compare=False, repr=False)
+
+    @functools.cached_property
+    def text(self) -> str:
+        """What is written in it."""
+        return " ".join(wording.format_map(fields) for wording, fields in self.said)
+
+    @functools.cached_property
+    def relations(self) -> frozenset[str]:
+        """Of which relations it states something."""
+        return frozenset(fact.relation for fact in self.facts)
 
 
 class _Voice(dict[str, str]):
@@ -166,19 +183,19 @@ class Prose:
         name, pages = graph.name(entity), []
         if (former := graph.get(entity, "former office")) != NONE:
             year = graph.get(entity, "gazette")
-            text = GAZETTE.format_map({"s": name, "former office": graph.name(former)})
+            said = GAZETTE, {"s": name, "former office": graph.name(former)}
             fact = Fact(entity, f"office in {year}", former)
-            pages.append(Page(f"g{entity}.0", f"Gazette of {year}: {name}", text, (fact,), {fact.relation: GAZETTE}))
+            pages.append(Page(f"g{entity}.0", f"Gazette of {year}: {name}", (fact,), {fact.relation: GAZETTE}, (said,)))
         if (last := graph.get(entity, "last register")) != NONE:
             claims = (
                 (graph.get(entity, "first register"), graph.get(entity, "first claim")),
                 (last, graph.get(entity, "founded")),
             )
             for number, (year, claim) in enumerate(claims):
-                text = REGISTER.format(s=name, claim=claim)
+                said = REGISTER, {"s": name, "claim": str(claim)}
                 fact = Fact(entity, f"founded in the Register of {year}", claim)
                 title = f"Register of {year}: {name}"
-                pages.append(Page(f"r{entity}.{number}", title, text, (fact,), {fact.relation: REGISTER}))
+                pages.append(Page(f"r{entity}.{number}", title, (fact,), {fact.relation: REGISTER}, (said,)))
         return pages
 
     def find(self, passage_id: str) -> Page | None:
@@ -195,7 +212,7 @@ class Prose:
 
     def _section(self, voice: _Voice, number: int) -> Page | None:
         heading, slots = SECTIONS[voice.kind][number]
-        lines: list[str] = []
+        lines: list[tuple[str, Mapping[str, str]]] = []
         facts: list[Fact] = []
         wording: dict[str, str] = {}
         for place, slot in enumerate(slots):
@@ -207,12 +224,12 @@ class Prose:
             if NONE in held:
                 continue
             if UNKNOWN in held:
-                lines.append(UNKNOWN_LINES[stated[0]].format_map(voice))
+                lines.append((UNKNOWN_LINES[stated[0]], voice))
                 facts.append(Fact(voice.entity, stated[0], UNKNOWN))
                 continue
             naming = slot if facts else tuple(one for one in slot if "{s}" in one) or slot
             chosen = voice.pick(naming, number * 4 + place)
-            lines.append(chosen.format_map(voice))
+            lines.append((chosen, voice))
             for relation in stated:
                 value: int | str = voice[relation] if relation in ("river", "alias") else held[stated.index(relation)]
                 facts.append(Fact(voice.entity, relation, value))
@@ -221,42 +238,60 @@ class Prose:
             return None
         for shift in (20, 30):
             aside = ASIDES[((voice.style >> shift) + number * 5 + shift) % len(ASIDES)]
-            lines.append(aside.format_map(voice))
+            lines.append((aside, voice))
         title = f"{voice['s']}: {heading}" if heading else voice["s"]
-        return Page(f"a{voice.entity}.{number}", title, " ".join(lines), tuple(facts), wording)
+        return Page(f"a{voice.entity}.{number}", title, tuple(facts), wording, tuple(lines))
 
     def _held(self, voice: _Voice, relation: str) -> int:
         if voice.kind == "company" and relation == "founded" and self.graph.get(voice.entity, "last register") != NONE:
             return NONE  # the registers differ
         return self.graph.get(voice.entity, relation)
 
-    def _special(self, voice: _Voice, what: str, lines: list[str], facts: list[Fact], wording: dict[str, str]) -> None:
-        """The lines that are not a sentence a slot: terms of office, tables, lists of works."""
+    def _special(
+        self,
+        voice: _Voice,
+        what: str,
+        lines: list[tuple[str, Mapping[str, str]]],
+        facts: list[Fact],
+        wording: dict[str, str],
+    ) -> None:
+        """The lines that are not a sentence a slot: terms of office, tables, lists of works, manuals."""
         graph, entity = self.graph, voice.entity
         if what == "works":
             if works := graph.works_of.get(entity):
                 listed = sorted(works, key=graph.name)
                 wording["works"] = chosen = voice.pick(WORKS_LINES, 5)
-                lines.append(chosen.format(s=voice["s"], works="; ".join(map(graph.name, listed))))
+                lines.append((chosen, {"s": voice["s"], "works": "; ".join(map(graph.name, listed))}))
                 facts += [Fact(entity, "works", work) for work in listed]
+        elif what == "manual":
+            base, steps = manual(graph, entity)
+            wording[what] = chosen = voice.pick(MANUAL_LINES if base == NONE else MANUAL_CHANGES, 7)
+            if base == NONE:
+                lines.append((chosen, {"s": voice["s"], "steps": "; ".join(steps.values())}))
+            else:
+                ((at, step),) = steps.items()
+                lines.append((chosen, {"s": voice["s"], "base": graph.name(base), "at": str(at), "step": step}))
+                facts.append(Fact(entity, what, base))
+            facts += [Fact(entity, what, step, at=at) for at, step in steps.items()]
         elif what in TERM_LINES:
             chosen = voice.pick(TERM_LINES[what], 6)
             wording[what] = chosen
             for who, start, end in terms(graph, entity, what):
-                lines.append(chosen.format(who=graph.name(who), start=start, end=end))
+                lines.append((chosen, {"who": graph.name(who), "start": str(start), "end": str(end)}))
                 facts.append(Fact(entity, what, who, span=(start, end)))
         else:
             rows = table(graph, entity, what)
             wording[what] = TABLE_LINES[what]
             shown = "; ".join(f"{year}: {value:,}" for year, value in rows)
-            lines.append(TABLE_LINES[what].format(s=voice["s"], rows=shown))
+            lines.append((TABLE_LINES[what], {"s": voice["s"], "rows": shown}))
             facts += [Fact(entity, what, value, at=year) for year, value in rows]
 
     def _comment(self, voice: _Voice) -> Page:
         """A comment that tries to be taken for an instruction or for an answer."""
         rival = self.graph.name((voice.entity * 7 + 3) % self.graph.size)
-        text = f"On {voice['s']}: " + voice.pick(HOSTILE, 3).format(rival=rival)
-        return Page(f"a{voice.entity}.{len(SECTIONS[voice.kind])}", f"{voice['s']}: comments by readers", text, (), {})
+        said = "On {s}: " + voice.pick(HOSTILE, 3), {"s": voice["s"], "rival": rival}
+        number = len(SECTIONS[voice.kind])
+        return Page(f"a{voice.entity}.{number}", f"{voice['s']}: comments by readers", (), {}, (said,))
 
 
 def terms(graph: Graph, entity: int, relation: str) -> list[tuple[int, int, int]]:
@@ -271,3 +306,14 @@ def table(graph: Graph, entity: int, relation: str) -> list[tuple[int, int]]:
     """The rows of a table: year and number."""
     first = 0 if relation == "population" else graph.get(entity, "founded") // 10 * 10 + 10 - CENSUS[0]
     return [(year + first, graph.get(entity, f"{relation}.{number}")) for number, year in enumerate(CENSUS)]
+
+
+def manual(graph: Graph, entity: int) -> tuple[int, dict[int, str]]:
+    """How a company's plant is started: the steps by their places, from 1; or the company whose manual it keeps to but
+    for one step, and that step (`NONE` where the manual is its own)."""
+    style, number = int(graph.style[entity]), entity - graph.starts["company"]
+    first, distance = style % len(STEPS), 1 + (style >> 7) % (len(STEPS) - 1)
+    if number and style >> 50 & 1:
+        return graph.entity("company", (style >> 14) % number), {1 + (style >> 40) % 4: STEPS[first]}
+    count = 4 + (style >> 34) % 3
+    return NONE, {at: STEPS[(first + at * distance) % len(STEPS)] for at in range(1, count + 1)}

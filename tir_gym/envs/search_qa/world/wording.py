@@ -177,6 +177,7 @@ SECTIONS: dict[str, tuple[tuple[str, tuple[Slot, ...]], ...]] = {
         ),
         ("management", (("@head",), ("Minutes of the board are {trait}.", "The board met in a {trait} room."))),
         ("staff", (("@staff",), ("Wages were {trait} for the trade.",))),
+        ("manual", (("@manual",), ("The print is {trait}.", "It hangs on the wall, {trait} with oil and smoke."))),
     ),
     "school": (
         (
@@ -293,6 +294,27 @@ WORKS_LINES = (
     "What {s} left, by no order of date: {works}.",
     "Catalogues list under the name of {s}: {works}.",
 )
+MANUAL_LINES = (
+    "The plant of {s} is started in this order: {steps}.",
+    "To start the plant of {s}, do this, one after the other: {steps}.",
+    "Whoever starts the plant of {s} has to keep to this order: {steps}.",
+)
+"""A manual of its own; `steps` stand between semicolons."""
+MANUAL_CHANGES = (
+    "The plant of {s} is started as at {base}, but for step {at}, which is here: {step}.",
+    "To start the plant of {s}, keep to the manual of {base}; only step {at} is another: {step}.",
+)
+"""A manual that is another's but for one step."""
+STEPS = (
+    "open the main valve;close the drain;oil the bearings;light the pilot lamp;fill the upper tank;bleed the feed pipe;"
+    "lift the safety bar;read the left gauge;ring the yard bell;engage the clutch;warm the boiler;tighten the belt;"
+    "switch on the fan;empty the ash pan;raise the sluice;unlock the control desk;test the brake;turn the flywheel;"
+    "prime the pump;clear the rails;set the governor;wipe the sight glass;shut the furnace door;call the signal box;"
+    "drain the filter;sand the floor;latch the hopper;level the scales;blow the whistle;check the fuses;"
+    "crank the magneto;rinse the vat;free the anchor;dim the arc lamps;wind the clock;weigh the first load;"
+    "note the time"
+).split(";")
+"""What there is to do; a prime number of things, of which a manual takes some at a fixed distance."""
 GAZETTE = "{s} has its head office in {former office}, this Gazette was told by letter."
 REGISTER = "{s} is entered with {claim} as the year of its foundation."
 
