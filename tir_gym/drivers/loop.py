@@ -8,6 +8,7 @@ import os
 import select
 import time
 from collections.abc import Hashable, Iterable
+from typing import Protocol
 
 from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError
@@ -81,8 +82,8 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether `run` would return at once."""
-        return bool(self._done)
+        """Whether `run` would not wait."""
+        return bool(self._done) or any(slot.shared for slot in self.busy.values())
 
     def fileno(self) -> int:
         """A descriptor that is readable when a session has something to say; see also `wakeup`."""
@@ -155,9 +156,20 @@ class Loop:
                     continue
 
 
-async def wait_async(loop: Loop, wakeup: float) -> None:
-    """Let other tasks run until a session has something to say, or `time.monotonic()` is `wakeup`."""
-    if any(slot.shared for slot in loop.busy.values()) or loop.finished:
+class Waits(Protocol):
+    """What one can wait for in an event loop of somebody else's."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to wait for."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when something has happened."""
+
+
+async def wait_async(loop: Waits, wakeup: float) -> None:
+    """Let other tasks run until something has happened, or `time.monotonic()` is `wakeup`."""
+    if loop.finished:
         return
     import asyncio
 

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -171,8 +172,14 @@ class Slot:
     def cancel(self, reason: str) -> None:
         """Break off the turn and with it the episode, which is invalid then. Between turns nothing happens."""
         if self.busy:
-            self._close_sessions()
-            self._drive(self._playing().abort(reason))
+            self.abandon(reason)
+
+    def abandon(self, reason: str) -> None:
+        """End the episode as invalid, whatever it is at."""
+        self._close_sessions()
+        self._fresh = True
+        self._turn = None
+        self._drive(self._playing().abort(reason))
 
     def poll(self) -> None:
         """Take in what the sessions have to say."""
@@ -254,6 +261,7 @@ class Slot:
         self.episode = episode
         self._history = other._history.copy()
         self._turn, self._fresh = other._turn, other._fresh
+        self._cut = other._cut
         self._total, self._channels = other._total, dict(other._channels)
         self.reward_faults = dict(other.reward_faults)
         self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
@@ -263,13 +271,23 @@ class Slot:
         episode = self._playing()
         return EpisodeState(
             env_id=self.setting.env_id,
-            task=task_ref(episode),
+            task=task_ref(self.setting.tasks, episode.task),
             seed=episode.seed,
             actions=tuple(ActionData.of(action) for action in episode.actions),
             recorded=tuple(self._history.recorded),
             cut=self._cut,
             digest=episode.digest.hex(),
         )
+
+    @property
+    def recorded(self) -> Sequence[RecordedRun]:
+        """The episode's submissions whose ends depended on the clock or the machine."""
+        return self._history.recorded
+
+    @property
+    def cut(self) -> int:
+        """`EpisodeState.cut`."""
+        return self._cut
 
     def begin_replay(self, state: EpisodeState) -> None:
         """Start replaying an episode; feed `state.actions` with `begin_step`, then call `end_replay`.

@@ -226,7 +226,7 @@ def make_vec(
 
 def _driving(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the driver, and all others."""
-    own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running")
+    own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running", "backend", "workers", "worker_options")
     return {k: v for k, v in options.items() if k in own}, {k: v for k, v in options.items() if k not in own}
 
 
