@@ -2,7 +2,7 @@
 
 A message is a pickled list: of commands (a method of `Host` and its arguments), or of replies:
 `("ready", place, ticket, Outline)`, `("replayed", place, failure)`, `("forked", place, error or None)`,
-`("raised", place, error)`.
+`("raised", place, ticket, error)` for a command, `("broken", 0, error)` for what cannot be put down to a slot.
 """
 
 import os
@@ -59,7 +59,7 @@ class Host:
         try:
             self._seats.advance(0.0)
         except Exception as error:
-            self._raised(-1, error)
+            self._replies.append(("broken", 0, sendable(error)))
         self._replies += (("ready", r.place, self._tickets[r.place], self._outline(r)) for r in self._seats.take())
         for place, failure in self._seats.replayed:
             self._knows(place)
@@ -127,7 +127,7 @@ class Host:
         self._seats.set_groups(groups)
 
     def _raised(self, place: int, error: Exception) -> None:
-        self._replies.append(("raised", place, sendable(error)))
+        self._replies.append(("raised", place, self._tickets[place], sendable(error)))
 
     def _knows(self, place: int) -> None:
         slot = self._seats.slots[place]

@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import select
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
@@ -38,11 +39,10 @@ class _Turn:
 
     action: Action | None
     options: Mapping[str, Any]
-    deaths: int = 0
     cancelled: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Line:
     """What the front knows of a slot."""
 
@@ -56,8 +56,11 @@ class _Line:
     turn: _Turn | None = None
     ticket: int = 0
     replaying: bool = False
+    """The episode is being played again, or will be."""
+    busy: bool = False
+    """The worker is at the turn, or at the replay."""
     deaths: int = 0
-    """Workers that died while they played the episode again."""
+    """Workers that died while this was busy, since it came to something."""
 
 
 class Workers:
@@ -110,6 +113,8 @@ class Workers:
         self._barren = [0] * workers
         """How often each worker died since one in its place last said something."""
         self._lives = [0] * workers
+        self._suspects: list[deque[_Line]] = [deque() for _ in range(workers)]
+        """Slots at which two workers died in succession: they go on one at a time, so that no other suffers by them."""
         self._stuffed: set[int] = set()
         """Workers that have not read yet all that they were told."""
         self._made_in = os.getpid()
@@ -143,6 +148,8 @@ class Workers:
         line = self._lines[i]
         self.ready = [ready for ready in self.ready if ready.place != i]
         line.turn, line.replaying = _Turn(None, options), False
+        if line in self._suspects[line.worker]:
+            self._suspects[line.worker].remove(line)
         self._take_turn(line)
 
     def send(self, i: int, action: Action) -> None:
@@ -176,7 +183,8 @@ class Workers:
                     self._revive(k, link.ended)
         self.flush()
         if self._failed:
-            raise self._failed.pop(0)
+            error, self._failed = self._failed[0], []
+            raise error
 
     def wakeup(self) -> float:
         """Never: workers watch the time themselves."""
@@ -264,12 +272,13 @@ class Workers:
         """Have the worker do what is in flight, of which it has heard nothing yet."""
         turn = line.turn
         assert turn is not None
+        line.busy = True
         line.ticket += 1
         lost = "" if line.past is None else line.past.lost
         if turn.action is None:
             self._post(line, "reset", line.ticket, turn.options)
-        elif lost or turn.deaths >= DEATHS:
-            self._post(line, "fail", line.ticket, lost or f"{turn.deaths} workers died at this turn")
+        elif lost:
+            self._post(line, "fail", line.ticket, lost)
         else:
             self._post(line, "send", line.ticket, turn.action)
             if turn.cancelled:
@@ -285,18 +294,22 @@ class Workers:
                 if ticket == line.ticket:
                     self._note(line, outline)
                     self.ready.append(outline.ready(i))
+                self._release(k)
             case "replayed", (failure,):
                 self._barren[k] = 0
                 if line.replaying:
                     self._recovered(line, failure)
+                    self._release(k)
                 elif line.turn is None:
                     self._answers[i] = failure
             case "forked", (error,):
                 self._answers[i] = error
-            case "raised", (error,):
-                if place >= 0 and line.turn is not None:
-                    line.past = None if line.turn.action is None else line.past
-                    line.turn = None
+            case "raised", (ticket, error) if ticket == line.ticket and line.turn is not None:
+                line.past = None if line.turn.action is None else line.past
+                line.turn, line.busy, line.deaths = None, False, 0
+                self._failed.append(error)
+                self._release(k)
+            case "broken", (error,):
                 self._failed.append(error)
 
     def _note(self, line: _Line, outline: Outline) -> None:
@@ -314,7 +327,7 @@ class Workers:
         if not info["valid"]:
             past.failure = info["failure"] or info["outcome"]
         past.lost = ""
-        line.turn = None
+        line.turn, line.busy, line.deaths = None, False, 0
         line.seed = (*line.seed[:2], outline.episodes)
 
     # --- when one dies -----------------------------------------------------------------------------------------------
@@ -336,38 +349,55 @@ class Workers:
             self._posts[k].append(("set_progress", self._progress))
         if self._groups is not None:
             self._posts[k].append(("set_groups", self._groups))
+        self._suspects[k].clear()
         for line in self._lines[self._first[k] : self._first[k + 1]]:
+            self._post(line, "seed", *line.seed)
             self._recover(line)
+        self._release(k)
 
     def _recover(self, line: _Line) -> None:
-        self._post(line, "seed", *line.seed)
+        """Have a slot become what it was when its worker died."""
+        line.deaths += line.busy
+        line.busy = False
         turn, past = line.turn, line.past
-        if turn is not None:
-            turn.deaths += not line.replaying
-            if turn.action is None:
-                if turn.deaths >= DEATHS:
-                    self.close()
-                    raise RuntimeError(f"{DEATHS} workers died at one reset, with the options {dict(turn.options)}")
-                self._take_turn(line)
-                return
-        if past is None:
-            return
-        line.deaths = line.deaths + 1 if line.replaying else 0
-        if line.deaths >= 2 * DEATHS:
+        resetting = turn is not None and turn.action is None
+        if line.deaths >= (DEATHS if resetting else 2 * DEATHS):
             self.close()
-            raise RuntimeError(f"{line.deaths} workers died while they started task {past.task_id!r} again")
-        if line.deaths >= DEATHS:
-            past.lost = f"{line.deaths} workers died while they played the episode again"
+            raise RuntimeError(f"{line.deaths} workers died in succession when they started an episode of one slot")
+        if past is not None and line.deaths >= DEATHS:
+            at = "while they played the episode again" if turn is None else "at this turn"
+            past.lost = f"{line.deaths} workers died {at}"
+        line.replaying = past is not None and not resetting
+        if line.replaying or resetting:
+            if line.deaths > 1:
+                self._suspects[line.worker].append(line)
+            else:
+                self._begin_again(line)
+
+    def _begin_again(self, line: _Line) -> None:
+        past = line.past
+        if not line.replaying or past is None:
+            self._take_turn(line)
+            return
         if past.lost:
             past = Past(past.task_id, past.seed, past.began_with, over=past.over, failure=past.lost)
-        line.replaying = True
+        line.busy = True
         self._post(line, "replay", past, True)
 
+    def _release(self, k: int) -> None:
+        """Let the next suspect go on, once everything that was at something when a worker died is done with it."""
+        if self._suspects[k]:
+            lines = self._lines[self._first[k] : self._first[k + 1]]
+            if not any(line.busy and (line.deaths or line.replaying) for line in lines):
+                self._begin_again(self._suspects[k].popleft())
+
     def _recovered(self, line: _Line, failure: str) -> None:
-        line.replaying = False
+        line.replaying = line.busy = False
         if failure and line.past is not None:
             line.past.lost = f"the episode could not be played again when its worker had died: {failure}"
-        if line.turn is not None:
+        if line.turn is None:
+            line.deaths = 0
+        else:
             self._take_turn(line)
 
     def _start(self, blob: bytes) -> Link:

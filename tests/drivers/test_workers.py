@@ -1,0 +1,353 @@
+"""Slots in worker processes (and Ray actors): the same bytes, whoever dies; nothing is left."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import tir_gym
+from tests.contract.test_drivers import observation_of, take_apart
+from tests.drivers.test_vector import rows
+from tests.play import as_bytes
+from tests.processes import descendants, footprint, wait_until_gone
+from tir_gym.core.interfaces import Executor, ForkError
+from tir_gym.drivers import workers
+from tir_gym.executors import ForkServer
+
+ENV_ID = "tir/OpaqueKnapsack-v0"
+SERVER = ForkServer(preload=(), spare=0)
+CALL = '<call name="python"><arg name="code">{}</arg></call>'
+COUNT = CALL.format("import random; n = globals().get('n', 0) + 1; print(n, random.random())")
+ASK = CALL.format("print(inspect(0), inspect(1))")
+TEXTS = [COUNT, ASK, "<think>hm</think>", "neither call nor answer", "<answer>0</answer>"]
+MODES = {"SameStep": 2, "NextStep": 2, "Disabled": 1}
+"""Autoreset modes, and with how many workers each is played here."""
+SLOTS = 4
+
+
+def workers_of(vector):
+    engine = vector._seats
+    assert isinstance(engine, workers.Workers)
+    return engine._links
+
+
+def kill(vector, k):
+    os.kill(workers_of(vector)[k]._process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def envs():
+    made = []
+
+    def build(num_envs=SLOTS, env_id=ENV_ID, **options):
+        options = {"backend": "process", "workers": 2, "executor": SERVER} | options
+        made.append(tir_gym.make_vec(env_id, num_envs, **options))
+        return made[-1]
+
+    yield build
+    for vector in made:
+        vector.close()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """For each autoreset mode, an environment in this process and one in two workers."""
+    made = {}
+
+    def of(mode):
+        if mode not in made:
+            options = {"backend": "process", "workers": MODES[mode], "executor": SERVER}
+            made[mode] = [
+                tir_gym.make_vec(ENV_ID, SLOTS, autoreset_mode=mode),
+                tir_gym.make_vec(ENV_ID, SLOTS, autoreset_mode=mode, **options),
+            ]
+        return made[mode]
+
+    yield of
+    for pair in made.values():
+        for vector in pair:
+            vector.close()
+
+
+@st.composite
+def scripts(draw):
+    """Rounds: what each of some slots says, and then which slot becomes a copy of which."""
+    slots = st.integers(0, SLOTS - 1)
+    said = st.dictionaries(slots, st.sampled_from(TEXTS), min_size=1)
+    return draw(st.integers(0, 99)), draw(
+        st.lists(st.tuples(said, st.none() | st.tuples(slots, slots)), min_size=2, max_size=6)
+    )
+
+
+def started(vector, seed):
+    observations, infos = vector.reset(seed=seed)
+    return [[(observation_of(observations, i), take_apart(infos, i))] for i in range(vector.num_envs)]
+
+
+def play(vector, script, rng=None, disturb=lambda n: None):
+    """What each slot came to; with `rng`, sent and received in a random order, and `disturb`ed twice in each round."""
+    seed, rounds = script
+    told = started(vector, seed)
+    for n, (said, copy) in enumerate(rounds):
+        disturb(2 * n)
+        left = list(said)
+        if rng:
+            rng.shuffle(left)
+        while left or vector.in_flight:
+            if left and (not rng or not vector.in_flight or rng.random() < 0.6):
+                size = rng.randint(1, len(left)) if rng else len(left)
+                now, left = left[:size], left[size:]
+                vector.send([said[i] for i in now], now)
+                disturb(2 * n + 1)
+            else:
+                for slot, *turn in rows(vector.recv(rng.randint(1, 3) if rng else SLOTS)):
+                    told[slot].append(turn)
+        if copy:
+            vector.fork_env(copy[0], [copy[1]])
+    return as_bytes(told)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(deadline=None, max_examples=4, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@given(script=scripts(), rng=st.randoms(use_true_random=False))
+def test_workers_give_the_same_bytes_in_any_order_and_with_any_copies(pairs, mode, script, rng):
+    inline, spread = pairs(mode)
+    assert play(spread, script, rng) == play(inline, script)
+
+
+LONG = (
+    3,
+    [
+        ({0: COUNT, 1: COUNT, 2: "<think>hm</think>", 3: COUNT}, (0, 2)),
+        ({0: COUNT, 1: "<answer>0</answer>", 2: COUNT, 3: COUNT}, (3, 1)),
+        ({0: COUNT, 1: COUNT, 2: COUNT}, None),
+        ({0: "<answer>0</answer>", 1: COUNT, 2: COUNT, 3: "<answer>1</answer>"}, None),
+        ({0: COUNT, 1: COUNT, 2: COUNT, 3: COUNT}, (1, 3)),
+        ({0: COUNT, 1: COUNT, 2: COUNT, 3: COUNT}, None),
+    ],
+)
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_workers_killed_between_turns_and_in_turns_lose_nothing(pairs, mode):
+    inline, spread = pairs(mode)
+    deaths = {2: 0, 3: 1, 9: 0} if mode == "SameStep" else {8: 0}
+    alive = workers_of(spread)[0]._process.pid
+    assert play(spread, LONG, None, lambda n: kill(spread, deaths[n]) if n in deaths else None) == play(inline, LONG)
+    assert alive != workers_of(spread)[0]._process.pid
+
+
+def test_workers_killed_at_a_reset_or_while_others_are_replayed_lose_nothing(pairs):
+    inline, spread = pairs("SameStep")
+    kill(spread, 1)
+    assert as_bytes(started(spread, 8)) == as_bytes(started(inline, 8))
+    both = []
+    for vector in (inline, spread):
+        vector.step([COUNT] * SLOTS)
+        if vector is spread:
+            kill(vector, 0)
+        vector.send([COUNT] * SLOTS)
+        if vector is spread:
+            while not vector._seats._lines[0].replaying:
+                vector._seats.advance(60.0)
+            kill(vector, 0)
+        both.append(as_bytes(list(rows(vector.recv(SLOTS)))))
+    assert both[0] == both[1]
+
+
+def test_only_the_episode_that_cannot_be_played_again_is_lost(pairs):
+    spread = pairs("SameStep")[1]
+    spread.reset(seed=1)
+    spread.step([CALL.format("import time; print(time.time_ns())"), COUNT, COUNT, COUNT])
+    kill(spread, 0)
+    turns = {slot: turn for slot, turn, _ in rows_of(spread, [COUNT] * SLOTS)}
+    *_, truncated, info = turns[0]
+    assert (truncated, info["outcome"], info["valid"]) == (True, "env_error", False)
+    assert "could not be played again" in info["failure"]
+    assert all(turns[i][0].split("\n")[1].startswith("2 ") for i in (1, 2, 3))
+    turns = {slot: turn for slot, turn, _ in rows_of(spread, [COUNT] * SLOTS)}
+    assert [turns[i][0].split("\n")[1].split()[0] for i in range(SLOTS)] == ["1", "3", "3", "3"]
+
+
+def rows_of(vector, actions):
+    vector.send(actions)
+    return rows(vector.recv(len(actions)))
+
+
+def test_what_timed_out_is_replayed_as_recorded(envs):
+    vector = envs(1, workers=1, call_timeout_s=3.0)
+    vector.reset(seed=1)
+    first = vector.step([COUNT])[0]
+    observations, *_, infos = vector.step([CALL.format("import time; n = 7; time.sleep(600)")])
+    assert "Stopped" in observations[0]
+    kill(vector, 0)
+    observations, *_, infos = vector.step(["<think>hm</think>"])
+    assert infos["turn"].tolist() == [3]
+    assert infos["valid"].tolist() == [True]
+    assert vector.step([CALL.format("print(n)")])[0] != first
+
+
+@dataclass(frozen=True)
+class Deadly(Executor):
+    """Kills the process that opens a session."""
+
+    at: str = "open"
+    thing: object = field(default=None)
+
+    def acquire(self):
+        if self.at == "acquire":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+    def release(self):
+        return
+
+    def open(self, limits, seed, tools=()):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def report(self):
+        return {}
+
+
+def test_a_turn_that_kills_every_worker_is_given_up_and_its_neighbours_go_on(envs, monkeypatch):
+    monkeypatch.setattr(workers, "DEATHS", 3)
+    vector = envs(2, workers=1, executor=Deadly())
+    vector.reset(seed=1)
+    vector.step(["<think>a</think>"] * 2)
+    turns = {slot: turn for slot, turn, _ in rows_of(vector, [COUNT, "<think>b</think>"])}
+    assert turns[0][-1]["failure"] == "3 workers died at this turn"
+    assert turns[1][-1]["turn"] == 2
+    assert turns[1][-1]["valid"]
+
+
+def test_workers_that_cannot_live_are_not_started_for_ever(envs, monkeypatch):
+    monkeypatch.setattr(workers, "DEATHS", 2)
+    before = descendants()
+    vector = envs(1, workers=1, executor=Deadly("acquire"))
+    with pytest.raises(RuntimeError, match=r"worker 0 died 2 times before it had anything to say"):
+        vector.reset(seed=1)
+    wait_until_gone(descendants() - before)
+
+
+# --- what is left -----------------------------------------------------------------------------------------------------
+def test_nothing_is_left_of_workers_whether_they_live_or_die(envs):
+    before = footprint()
+    vector = envs()
+    vector.reset(seed=1)
+    vector.step([COUNT] * SLOTS)
+    kill(vector, 0)
+    vector.send([CALL.format("while True: pass")] * SLOTS)
+    mine = descendants() - before[0]
+    vector.close()
+    vector.close()
+    wait_until_gone(mine)
+    assert footprint() == before
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed():
+    program = f"""
+import sys; sys.path[:] = {sys.path!r}
+import tir_gym
+from tests.processes import descendants
+from tir_gym.executors import ForkServer
+vector = tir_gym.make_vec("{ENV_ID}", 2, backend="process", workers=2, executor=ForkServer(preload=()))
+vector.reset(seed=1)
+vector.send(["<think>a</think>"] * 2)
+print(*descendants(), flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        below = set(map(int, process.stdout.readline().split()))
+        process.kill()
+    assert len(below) > 2
+    wait_until_gone(below)
+
+
+# --- the face ---------------------------------------------------------------------------------------------------------
+def test_other_tasks_run_while_workers_are_waited_for(pairs):
+    spread = pairs("SameStep")[1]
+    spread.reset(seed=1)
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(0)
+            await asyncio.sleep(0)
+
+    async def played():
+        ticking = asyncio.create_task(tick())
+        spread.send([CALL.format("import time; time.sleep(0.3)"), COUNT, "<think>a</think>", COUNT])
+        order = [slot async for batch in spread for slot, *_ in rows(batch)]
+        ticking.cancel()
+        return order
+
+    assert sorted(asyncio.run(played())) == [0, 1, 2, 3]
+    assert len(ticks) > 3
+
+
+def test_turns_in_workers_are_cancelled_and_resets_break_them_off(pairs):
+    spread = pairs("SameStep")[1]
+    spread.reset(seed=1)
+    spread.send([CALL.format("while True: pass")] * SLOTS)
+    spread.cancel([0, 3])
+    assert {slot: turn[-1]["failure"] for slot, turn, _ in rows(spread.recv(2))} == {
+        0: "the turn was cancelled",
+        3: "the turn was cancelled",
+    }
+    _, infos = spread.reset(seed=[5] * SLOTS, options={"reset_mask": np.array([False, True, True, False])})
+    assert infos["_turn"].tolist() == [False, True, True, False]
+    assert spread.in_flight == 0
+    assert [turn[-1]["turn"] for _, turn, _ in rows_of(spread, ["<think>a</think>"] * SLOTS)] == [1] * SLOTS
+
+
+def test_a_copy_that_cannot_be_made_leaves_its_slot_as_it_was(pairs):
+    spread = pairs("SameStep")[1]
+    spread.reset(seed=1)
+    thread = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
+    spread.step([CALL.format(thread + "; print(time.time_ns())"), COUNT, COUNT, COUNT])
+    with pytest.raises(ForkError, match="thread"):
+        spread.fork_env(0, [1])
+    with pytest.raises(ForkError, match="cannot be played again in the worker of slot 2"):
+        spread.fork_env(0, [2])
+    observations, *_ = spread.step([COUNT] * SLOTS)
+    assert [text.split("\n")[1].split()[0] for text in observations] == ["1", "2", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"executor": Deadly(thing=lambda: 0)}, TypeError, r"a worker\['executor'\]\.thing .*does not pickle"),
+        ({"workers": 3}, ValueError, "workers=3 must be from 1 to the number of slots, 2"),
+        ({"workers": 0}, ValueError, "workers=0"),
+        ({"max_running": 1}, ValueError, "max_running=1 cannot be split between 2 workers"),
+        ({"backend": "inline"}, ValueError, "workers and worker_options are for"),
+        ({"backend": "thread"}, ValueError, "thread"),
+        ({"worker_options": {"num_cpus": 1}}, ValueError, "worker_options are for"),
+        ({"backend": "ray", "workers": None}, ValueError, "needs workers=n"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(envs, options, error, message):
+    before = footprint()
+    with pytest.raises(error, match=message):
+        envs(2, **options)
+    assert footprint() == before
+
+
+def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(pairs):
+    spread = pairs("SameStep")[1]
+    spread.reset(seed=1)
+    with pytest.raises(KeyError, match="no-such-task"):
+        spread.reset(seed=1, options={"task_id": "no-such-task"})
+    with pytest.raises(TypeError, match="groups"):
+        spread.set_groups(lambda: 0)
+    with pytest.raises(RuntimeError, match="live in workers"):
+        _ = spread.slots
+    spread.reset(seed=1)
+    assert [turn[-1]["turn"] for _, turn, _ in rows_of(spread, ["<think>a</think>"] * SLOTS)] == [1] * SLOTS
