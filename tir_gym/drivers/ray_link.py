@@ -93,8 +93,10 @@ class RayLink(Link):
     """
 
     def __init__(self, blob: bytes, options: Mapping[str, Any]) -> None:
-        import ray
-
+        try:
+            import ray
+        except ImportError as error:
+            raise ImportError('backend="ray" needs Ray: pip install "tir-gym[ray]"') from error
         if not ray.is_initialized():
             raise RuntimeError('backend="ray" needs a running Ray: call ray.init() first')
         self._ray = ray
