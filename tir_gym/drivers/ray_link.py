@@ -1,10 +1,12 @@
 """The worker that is an actor of Ray (extra `ray`)."""
 
+import contextlib
 import os
 import pickle
 import select
 import socket
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -149,7 +151,11 @@ class RayLink(Link):
         """`Link.wait_closed`."""
         if self._ray.is_initialized():
             self._ray.wait([self._stopped], timeout=PATIENCE_S)
-            self._ray.kill(self._actor)
+            self._ray.kill(self._actor)  # which returns before it is dead
+            until = time.monotonic() + PATIENCE_S
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                while time.monotonic() < until:
+                    self._ray.get(self._actor.stop.remote(), timeout=PATIENCE_S)
 
     def _listen(self) -> None:
         call = self._actor.collect.options(concurrency_group="out").remote(_LISTEN_S)
