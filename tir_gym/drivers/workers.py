@@ -6,7 +6,7 @@ import pickle
 import select
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -17,6 +17,7 @@ from tir_gym.core.view import Groups, Progress
 from tir_gym.drivers.host import Outline
 from tir_gym.drivers.links import Link, ProcessLink
 from tir_gym.drivers.past import Past
+from tir_gym.drivers.pickles import dumps
 from tir_gym.drivers.seats import Ready
 from tir_gym.drivers.slot import Slot
 
@@ -415,34 +416,6 @@ class Workers:
     def _check_process(self) -> None:
         if self._closed or self._made_in != os.getpid():
             raise RuntimeError("the vector environment is closed, or belongs to the process that this was forked from")
-
-
-def dumps(value: Any, name: str) -> bytes:
-    """The value pickled. Raises `TypeError` that names the part which does not pickle."""
-    try:
-        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        raise TypeError(
-            f"{_culprit(value, name)} does not pickle, as backends other than 'inline' need: {error}"
-        ) from error
-
-
-def _culprit(value: Any, name: str) -> str:
-    """The innermost part of a value that does not pickle."""
-    if isinstance(value, Mapping):
-        parts = [(f"{name}[{key!r}]", part) for key, part in value.items()]
-    elif isinstance(value, list | tuple):
-        parts = [(f"{name}[{i}]", part) for i, part in enumerate(value)]
-    elif is_dataclass(value) and not isinstance(value, type):
-        parts = [(f"{name}.{item.name}", getattr(value, item.name)) for item in fields(value)]
-    else:
-        parts = [(f"{name}.{key}", part) for key, part in getattr(value, "__dict__", {}).items()]
-    for path, part in parts:
-        try:
-            pickle.dumps(part)
-        except Exception:
-            return _culprit(part, path)
-    return f"{name} ({type(value).__name__})"
 
 
 def _part(whole: int, parts: int, k: int) -> int:
