@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -9,16 +10,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import tir_gym
-from tests.contract.test_drivers import observation_of, take_apart
+from tests.drivers.game import Game, Killer, chaos, play
 from tests.drivers.test_vector import rows
-from tests.play import as_bytes
+from tests.play import as_bytes, make
 from tests.processes import descendants, footprint, wait_until_gone
 from tir_gym.core.interfaces import Executor, ForkError
-from tir_gym.drivers import workers
+from tir_gym.drivers import share
 from tir_gym.executors import ForkServer
 
 ENV_ID = "tir/OpaqueKnapsack-v0"
@@ -27,19 +28,18 @@ CALL = '<call name="python"><arg name="code">{}</arg></call>'
 COUNT = CALL.format("import random; n = globals().get('n', 0) + 1; print(n, random.random())")
 ASK = CALL.format("print(inspect(0), inspect(1))")
 TEXTS = [COUNT, ASK, "<think>hm</think>", "neither call nor answer", "<answer>0</answer>"]
-MODES = {"SameStep": 2, "NextStep": 2, "Disabled": 1}
-"""Autoreset modes, and with how many workers each is played here."""
+HONEST = [COUNT, COUNT, COUNT, "<think>hm</think>", "<answer>0</answer>"]
+"""Without calls of tools in code: what had called one is not repeated when its interpreter is killed."""
+MODES = ["SameStep", "NextStep", "Disabled"]
 SLOTS = 4
 
 
-def workers_of(vector):
-    engine = vector._seats
-    assert isinstance(engine, workers.Workers)
-    return engine._links
+def links_of(vector):
+    return [share.link for share in vector._seats._shares]
 
 
 def kill(vector, k):
-    os.kill(workers_of(vector)[k]._process.pid, signal.SIGKILL)
+    os.kill(links_of(vector)[k]._process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -57,13 +57,20 @@ def envs():
 
 
 @pytest.fixture(scope="module")
+def single():
+    env = make(ENV_ID)
+    yield env
+    env.close()
+
+
+@pytest.fixture(scope="module")
 def pairs():
-    """For each autoreset mode, an environment in this process and one in two workers."""
+    """For each autoreset mode, an environment in this process and one in workers."""
     made = {}
 
     def of(mode):
         if mode not in made:
-            options = {"backend": "process", "workers": MODES[mode], "executor": SERVER}
+            options = {"backend": "process", "workers": 2, "executor": SERVER}
             made[mode] = [
                 tir_gym.make_vec(ENV_ID, SLOTS, autoreset_mode=mode),
                 tir_gym.make_vec(ENV_ID, SLOTS, autoreset_mode=mode, **options),
@@ -76,94 +83,77 @@ def pairs():
             vector.close()
 
 
-@st.composite
-def scripts(draw):
-    """Rounds: what each of some slots says, and then which slot becomes a copy of which."""
-    slots = st.integers(0, SLOTS - 1)
-    said = st.dictionaries(slots, st.sampled_from(TEXTS), min_size=1)
-    return draw(st.integers(0, 99)), draw(
-        st.lists(st.tuples(said, st.none() | st.tuples(slots, slots)), min_size=2, max_size=6)
-    )
+@pytest.fixture(scope="module")
+def spread(pairs):
+    return pairs("SameStep")[1]
 
 
-def started(vector, seed):
-    observations, infos = vector.reset(seed=seed)
-    return [[(observation_of(observations, i), take_apart(infos, i))] for i in range(vector.num_envs)]
-
-
-def play(vector, script, rng=None, disturb=lambda n: None):
-    """What each slot came to; with `rng`, sent and received in a random order, and `disturb`ed twice in each round."""
-    seed, rounds = script
-    told = started(vector, seed)
-    for n, (said, copy) in enumerate(rounds):
-        disturb(2 * n)
-        left = list(said)
-        if rng:
-            rng.shuffle(left)
-        while left or vector.in_flight:
-            if left and (not rng or not vector.in_flight or rng.random() < 0.6):
-                size = rng.randint(1, len(left)) if rng else len(left)
-                now, left = left[:size], left[size:]
-                vector.send([said[i] for i in now], now)
-                disturb(2 * n + 1)
-            else:
-                for slot, *turn in rows(vector.recv(rng.randint(1, 3) if rng else SLOTS)):
-                    told[slot].append(turn)
-        if copy:
-            vector.fork_env(copy[0], [copy[1]])
-    return as_bytes(told)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@settings(deadline=None, max_examples=3, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
-@given(script=scripts(), rng=st.randoms(use_true_random=False))
-def test_workers_give_the_same_bytes_in_any_order_and_with_any_copies(pairs, mode, script, rng):
-    inline, spread = pairs(mode)
-    assert play(spread, script, rng) == play(inline, script)
-
-
-LONG = (
-    3,
-    [
-        ({0: COUNT, 1: COUNT, 2: "<think>hm</think>", 3: COUNT}, (0, 2)),
-        ({0: COUNT, 1: "<answer>0</answer>", 2: COUNT, 3: COUNT}, (3, 1)),
-        ({0: COUNT, 1: COUNT, 2: COUNT}, None),
-        ({0: "<answer>0</answer>", 1: COUNT, 2: COUNT, 3: "<answer>1</answer>"}, None),
-        ({0: COUNT, 1: COUNT, 2: COUNT, 3: COUNT}, (1, 3)),
-        ({0: COUNT, 1: COUNT, 2: COUNT, 3: COUNT}, None),
-    ],
+# --- the same bytes ---------------------------------------------------------------------------------------------------
+SLOT = st.integers(0, SLOTS - 1)
+SCRIPTS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(TEXTS), min_size=SLOTS, max_size=SLOTS).map(lambda said: dict(enumerate(said))),
+        st.none() | st.tuples(SLOT, SLOT),
+    ),
+    min_size=2,
+    max_size=5,
 )
+SEEDS = st.lists(st.integers(0, 9), min_size=SLOTS, max_size=SLOTS)
 
 
-@pytest.mark.parametrize("mode", ["SameStep", pytest.param("NextStep", marks=pytest.mark.soak)])
-def test_workers_killed_between_turns_and_in_turns_lose_nothing(pairs, mode):
+def in_step(game, script):
+    for said, copy in script:
+        game.step(list(said.values()))
+        if copy:
+            game.copy(*copy)
+    return game
+
+
+@pytest.mark.parametrize("mode", ["SameStep", *(pytest.param(mode, marks=pytest.mark.soak) for mode in MODES[1:])])
+@settings(max_examples=settings.default.max_examples // 10, phases=[Phase.generate])
+@given(seeds=SEEDS, script=SCRIPTS, rng=st.randoms(use_true_random=False))
+def test_a_batch_of_actions_gives_the_same_bytes_however_it_is_played(pairs, single, mode, seeds, script, rng):
     inline, spread = pairs(mode)
-    deaths = {2: 0, 3: 1, 9: 0} if mode == "SameStep" else {8: 0}
-    alive = workers_of(spread)[0]._process.pid
-    assert play(spread, LONG, None, lambda n: kill(spread, deaths[n]) if n in deaths else None) == play(inline, LONG)
-    assert alive != workers_of(spread)[0]._process.pid
+    played = [
+        in_step(Game(inline, seeds), script),
+        play(Game(inline, seeds), script, rng),
+        play(Game(spread, seeds), script, rng),
+    ]
+    assert len({as_bytes(episode.turns for episode in game.now) for game in played}) == 1
+    for game in played:
+        assert game.check(single) == []
 
 
-def test_workers_killed_at_a_reset_or_while_others_are_replayed_lose_nothing(pairs):
-    inline, spread = pairs("SameStep")
+# --- whoever dies -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("seed", "deaths"), [(1, 8), *(pytest.param(seed, 60, marks=pytest.mark.soak) for seed in range(2, 12))]
+)
+def test_killing_workers_servers_and_sandboxes_at_random_loses_nothing(envs, single, seed, deaths):
+    before = footprint()
+    vector = envs()
+    killer = Killer(random.Random(seed), lambda: [link._process.pid for link in links_of(vector)])
+    chaos(vector, single, HONEST, killer, deaths)
+    below = descendants() - before[0]
+    vector.close()
+    wait_until_gone(below)
+    assert footprint() == before
+
+
+@pytest.mark.soak
+def test_workers_killed_at_a_reset_or_while_others_are_replayed_lose_nothing(spread, single):
     kill(spread, 1)
-    assert as_bytes(started(spread, 8)) == as_bytes(started(inline, 8))
-    both = []
-    for vector in (inline, spread):
-        vector.step([COUNT] * SLOTS)
-        if vector is spread:
-            kill(vector, 0)
-        vector.send([COUNT] * SLOTS)
-        if vector is spread:
-            while not vector._seats._lines[0].replaying:
-                vector._seats.advance(60.0)
-            kill(vector, 0)
-        both.append(as_bytes(list(rows(vector.recv(SLOTS)))))
-    assert both[0] == both[1]
+    game = Game(spread, range(SLOTS))
+    game.step([COUNT] * SLOTS)
+    kill(spread, 0)
+    game.send(dict.fromkeys(range(SLOTS), COUNT))
+    while not spread._seats._shares[0].lines[0].replaying:
+        spread._seats.advance(60.0)
+    kill(spread, 0)
+    game.receive(SLOTS)
+    assert game.check(single) == []
 
 
-def test_only_the_episode_that_cannot_be_played_again_is_lost(pairs):
-    spread = pairs("SameStep")[1]
+def test_only_the_episode_that_cannot_be_played_again_is_lost(spread):
     spread.reset(seed=1)
     spread.step([CALL.format("import time; print(time.time_ns())"), COUNT, COUNT, COUNT])
     kill(spread, 0)
@@ -181,6 +171,7 @@ def rows_of(vector, actions):
     return rows(vector.recv(len(actions)))
 
 
+@pytest.mark.soak
 def test_what_timed_out_is_replayed_as_recorded(envs):
     vector = envs(1, workers=1, call_timeout_s=3.0)
     vector.reset(seed=1)
@@ -216,8 +207,9 @@ class Deadly(Executor):
         return {}
 
 
+@pytest.mark.soak
 def test_a_turn_that_kills_every_worker_is_given_up_and_its_neighbours_go_on(envs, monkeypatch):
-    monkeypatch.setattr(workers, "DEATHS", 3)
+    monkeypatch.setattr(share, "DEATHS", 3)
     vector = envs(2, workers=1, executor=Deadly())
     vector.reset(seed=1)
     vector.step(["<think>a</think>"] * 2)
@@ -227,16 +219,18 @@ def test_a_turn_that_kills_every_worker_is_given_up_and_its_neighbours_go_on(env
     assert turns[1][-1]["valid"]
 
 
+@pytest.mark.soak
 def test_workers_that_cannot_live_are_not_started_for_ever(envs, monkeypatch):
-    monkeypatch.setattr(workers, "DEATHS", 2)
+    monkeypatch.setattr(share, "DEATHS", 2)
     before = descendants()
     vector = envs(1, workers=1, executor=Deadly("acquire"))
-    with pytest.raises(RuntimeError, match=r"worker 0 died 2 times before it had anything to say"):
+    with pytest.raises(RuntimeError, match=r"2 workers died in succession before they had anything to say"):
         vector.reset(seed=1)
     wait_until_gone(descendants() - before)
 
 
 # --- what is left -----------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_nothing_is_left_of_workers_whether_they_live_or_die(envs):
     before = footprint()
     vector = envs()
@@ -251,6 +245,7 @@ def test_nothing_is_left_of_workers_whether_they_live_or_die(envs):
     assert footprint() == before
 
 
+@pytest.mark.soak
 def test_workers_do_not_outlive_a_parent_that_is_killed():
     program = f"""
 import sys; sys.path[:] = {sys.path!r}
@@ -271,8 +266,7 @@ sys.stdin.read()
 
 
 # --- the face ---------------------------------------------------------------------------------------------------------
-def test_other_tasks_run_while_workers_are_waited_for(pairs):
-    spread = pairs("SameStep")[1]
+def test_other_tasks_run_while_workers_are_waited_for(spread):
     spread.reset(seed=1)
     ticks = []
 
@@ -292,8 +286,7 @@ def test_other_tasks_run_while_workers_are_waited_for(pairs):
     assert len(ticks) > 3
 
 
-def test_turns_in_workers_are_cancelled_and_resets_break_them_off(pairs):
-    spread = pairs("SameStep")[1]
+def test_turns_in_workers_are_cancelled_and_resets_break_them_off(spread):
     spread.reset(seed=1)
     spread.send([CALL.format("while True: pass")] * SLOTS)
     spread.cancel([0, 3])
@@ -307,8 +300,7 @@ def test_turns_in_workers_are_cancelled_and_resets_break_them_off(pairs):
     assert [turn[-1]["turn"] for _, turn, _ in rows_of(spread, ["<think>a</think>"] * SLOTS)] == [1] * SLOTS
 
 
-def test_a_copy_that_cannot_be_made_leaves_its_slot_as_it_was(pairs):
-    spread = pairs("SameStep")[1]
+def test_a_copy_that_cannot_be_made_leaves_its_slot_as_it_was(spread):
     spread.reset(seed=1)
     thread = "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()"
     spread.step([CALL.format(thread + "; print(time.time_ns())"), COUNT, COUNT, COUNT])
@@ -340,8 +332,7 @@ def test_what_cannot_be_is_refused_at_once(envs, options, error, message):
     assert footprint() == before
 
 
-def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(pairs):
-    spread = pairs("SameStep")[1]
+def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(spread):
     spread.reset(seed=1)
     with pytest.raises(KeyError, match="no-such-task"):
         spread.reset(seed=1, options={"task_id": "no-such-task"})

@@ -196,9 +196,9 @@ def main(descriptor: int, parent: int) -> None:
     wire = Wire(socket.socket(fileno=descriptor))
     messages: list[bytes] = []
     while not messages:
-        select.select([descriptor, watched], [], [])
+        heard = select.select([descriptor, watched], [], [])[0]
         messages = wire.receive()
-        if wire.ended:
+        if wire.ended or watched in heard:
             return
     main_module, blob = pickle.loads(messages[0])  # noqa: S301  of the process that started this one
     if main_module:

@@ -30,6 +30,12 @@ class Past:
         """An independent copy."""
         return replace(self, actions=list(self.actions), recorded=list(self.recorded))
 
+    def playable(self) -> "Past":
+        """Itself or, where it cannot be played again, its beginning, broken off for that reason."""
+        if not self.lost:
+            return self
+        return Past(self.task_id, self.seed, self.began_with, over=self.over, failure=self.lost)
+
     def state(self, setting: Setting) -> EpisodeState:
         """The episode as data that `Slot.begin_replay` takes."""
         return EpisodeState(

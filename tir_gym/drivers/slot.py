@@ -78,7 +78,8 @@ class Slot:
         self._turn: Turn | None = None
         self._fresh = False
         self._expired = False
-        self._cut = 0
+        self.cut = 0
+        """`EpisodeState.cut`."""
         self._total = 0.0
         self._channels: dict[str, float] = {}
         self.reward_faults: dict[str, str] = {}
@@ -111,7 +112,7 @@ class Slot:
             self._verifier.acquire()
             self._judged_in = os.getpid()
         self._history = _History()
-        self._expired, self._cut = False, 0
+        self._expired, self.cut = False, 0
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
         self.reward_faults = {}
@@ -133,7 +134,7 @@ class Slot:
             return
         if self._turn is None:
             raise RuntimeError("the turn before was interrupted: call reset")
-        if len(episode.actions) + 1 == self._cut:
+        if len(episode.actions) + 1 == self.cut:
             episode.impose("deadline")
         step = episode.act(action)
         self._turn = None
@@ -163,7 +164,7 @@ class Slot:
         """
         self._expired = True
         if end:
-            self._cut = len(self._playing().actions)
+            self.cut = len(self._playing().actions)
             self._playing().impose("deadline")
         for actor, run in list(self._runs.items()):
             del self._runs[actor]
@@ -261,7 +262,7 @@ class Slot:
         self.episode = episode
         self._history = other._history.copy()
         self._turn, self._fresh = other._turn, other._fresh
-        self._cut = other._cut
+        self.cut = other.cut
         self._total, self._channels = other._total, dict(other._channels)
         self.reward_faults = dict(other.reward_faults)
         self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
@@ -275,7 +276,7 @@ class Slot:
             seed=episode.seed,
             actions=tuple(ActionData.of(action) for action in episode.actions),
             recorded=tuple(self._history.recorded),
-            cut=self._cut,
+            cut=self.cut,
             digest=episode.digest.hex(),
         )
 
@@ -283,11 +284,6 @@ class Slot:
     def recorded(self) -> Sequence[RecordedRun]:
         """The episode's submissions whose ends depended on the clock or the machine."""
         return self._history.recorded
-
-    @property
-    def cut(self) -> int:
-        """`EpisodeState.cut`."""
-        return self._cut
 
     def begin_replay(self, state: EpisodeState) -> None:
         """Start replaying an episode; feed `state.actions` with `begin_step`, then call `end_replay`.
@@ -303,7 +299,7 @@ class Slot:
             )
         self._replaying = {run.run: run for run in state.recorded}
         self.begin_reset(tasks.find(state.task.id), state.seed)
-        self._cut = state.cut
+        self.cut = state.cut
 
     def end_replay(self, state: EpisodeState) -> None:
         """Check that the replay came out as recorded. Raises `ReplayMismatch`."""

@@ -76,5 +76,7 @@ class Wire:
             self._connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close the socket; idempotent."""
+        """End the connection, also for processes that were forked from this one; idempotent."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
