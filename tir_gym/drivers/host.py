@@ -112,10 +112,12 @@ class Host:
             self._replies.append(("forked", target, None))
 
     def replay(self, place: int, past: Past, whatever: bool) -> None:
-        """`Seats.replay`."""
+        """`Seats.replay`. Raises what keeps it from beginning, with `whatever`: then this worker is of no use."""
         try:
             self._seats.replay(place, past, whatever=whatever)
         except Exception as error:
+            if whatever:
+                raise
             self._replies.append(("replayed", place, f"{type(error).__name__}: {error}"))
 
     def set_progress(self, progress: Progress) -> None:
