@@ -63,11 +63,7 @@ class Loop:
             for key in asking:
                 self._look(key, self.busy[key])
             return
-        now = time.monotonic()
-        while self._alarms and self._alarms[0][2] not in self.busy:
-            heapq.heappop(self._alarms)
-        first = self._alarms[0][0] - now if self._alarms else math.inf
-        wait = min(timeout, max(0.0, first))
+        wait = min(timeout, max(0.0, self.wakeup() - time.monotonic()))
         heard = self._epoll().poll(-1 if wait == math.inf else wait + 0.001 * (wait > 0))
         if any(fd not in self._owners for fd, _ in heard):
             self._begin_anew()
@@ -91,6 +87,8 @@ class Loop:
 
     def wakeup(self) -> float:
         """`time.monotonic()` at which to `poll` though the descriptor is silent; inf for never."""
+        while self._alarms and self._alarms[0][2] not in self.busy:
+            heapq.heappop(self._alarms)
         return self._alarms[0][0] if self._alarms else math.inf
 
     def close(self) -> None:
