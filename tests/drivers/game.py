@@ -103,7 +103,8 @@ class Game:
         lost = told = 0
         for played in [*self.ended, *self.now]:
             first: Any = single.reset(seed=played.seed)
-            for _ in range(played.number):
+            if played.number:
+                single._episodes = played.number  # without playing those before
                 first = single.reset()
             expected = [first]
             ends = (i for i, turn in enumerate(played.turns) if KILLED in turn[0] or not turn[-1]["valid"])
