@@ -124,9 +124,11 @@ class Workers:
                 if share.link.ended:
                     self._revive(share)
         self.flush()
+        failed = [error for share in self._shares for error in share.failed]
         for share in self._shares:
-            if share.failed:
-                raise share.failed.pop(0)
+            share.failed = []
+        if failed:
+            raise failed[0]
 
     def wakeup(self) -> float:
         """Never: workers watch the time themselves."""
