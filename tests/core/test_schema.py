@@ -164,7 +164,7 @@ def test_a_recorded_run_comes_back_without_what_was_measured(status):
 
 def test_task_and_verdict_are_taken_from_the_episode():
     episode = started()
-    assert task_ref(episode).model_dump() == {
+    assert task_ref(episode.setting.tasks, episode.task).model_dump() == {
         "set": "workshop",
         "fingerprint": "workshop-1",
         "id": "workshop/0",

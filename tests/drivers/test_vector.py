@@ -79,6 +79,13 @@ def test_any_order_of_sending_and_receiving_gives_the_bytes_of_single_environmen
     vector.close()
 
 
+def test_between_turns_there_is_nothing_to_wake_up_for(envs):
+    vector = envs(2, step_deadline_s=60.0)
+    vector.reset(seed=1)
+    vector.step([CALL.format("1"), "<think>hm</think>"])
+    assert vector._seats.wakeup() == math.inf  # or who waits for that would run all the time, once it is past
+
+
 def test_only_what_is_ready_is_received_and_a_slow_turn_holds_up_nobody(envs, tmp_path):
     vector = envs(3)
     vector.reset(seed=1)

@@ -271,6 +271,44 @@ def test_an_interpreter_that_ends_by_itself_is_not_brought_back(durable: Durable
     assert (done.status, done.state_lost) == (RunStatus.KILLED, True)
 
 
+# --- killed by somebody else ------------------------------------------------------------------------------------------
+def test_one_that_was_killed_while_idle_is_brought_back(durable: DurableSession) -> None:
+    for number in range(1, 4):
+        done = run(durable, f"x = globals().get('x', 0) + {number}\nx")
+        os.kill(done.measured.pid, signal.SIGKILL)
+        assert all_end([done.measured.pid])
+    copy = durable.fork()
+    assert (run(durable, "x").value, run(copy, "x").value) == ("6", "6")
+    copy.close()
+
+
+def test_what_ran_when_its_process_was_killed_runs_once_more(durable: DurableSession) -> None:
+    pid = run(durable, "x = 1").measured.pid
+    os.kill(pid, signal.SIGSTOP)
+    durable.submit("x += 1\nx", 60.0)
+    os.kill(pid, signal.SIGKILL)
+    done = finish(durable)
+    assert (done.value, done.submission) == ("2", 2)
+    durable.submit("while True: pass", 60.0)
+    for pid in (done.measured.pid, 0):
+        while not pid:
+            assert wait_readable(durable.fileno(), time.monotonic() + PATIENCE)
+            assert durable.events() == []
+            pid = 0 if durable._ready is None else durable._ready._pid
+        os.kill(pid, signal.SIGKILL)
+    done = finish(durable)
+    assert (done.status, done.state_lost) == (RunStatus.KILLED, True)
+
+
+def test_what_had_called_a_tool_when_its_process_was_killed_is_not_repeated(server: ForkServer) -> None:
+    opened = server.open(LIMITS, 0, [Tool("tool")])
+    pid = run(opened, "1").measured.pid
+    opened.submit("tool()", 60.0)
+    assert isinstance(until_event(opened), HostCall)
+    os.kill(pid, signal.SIGKILL)
+    assert finish(opened).status is RunStatus.KILLED
+
+
 # --- copies -----------------------------------------------------------------------------------------------------------
 def test_copies_of_an_evicted_session(durable: DurableSession) -> None:
     run(durable, "import random\nx = [random.random()]")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from tir_gym.core.action import Action, ParseError, ParseErrorType, Part, PartSpan, Repair, ToolCall
 from tir_gym.core.episode import Episode
 from tir_gym.core.interfaces import Done, HostCall, Measured, RunStatus
+from tir_gym.core.task import Task, TaskSet
 from tir_gym.core.transcript import CallErrorType, CallRecord, CallStatus, Entry, Source, images_of
 from tir_gym.core.view import NO_GROUP, NO_PROGRESS, GroupView, Progress
 
@@ -302,9 +303,8 @@ class EpisodeRecord(_Model):
         return self
 
 
-def task_ref(episode: Episode) -> TaskRef:
-    """Where the episode's task is found again."""
-    task, tasks = episode.task, episode.setting.tasks
+def task_ref(tasks: TaskSet, task: Task) -> TaskRef:
+    """Where a task of this set is found again."""
     return TaskRef(
         set=tasks.name,
         fingerprint=tasks.fingerprint,

@@ -8,6 +8,7 @@ import os
 import select
 import time
 from collections.abc import Hashable, Iterable
+from typing import Protocol
 
 from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError
@@ -62,11 +63,7 @@ class Loop:
             for key in asking:
                 self._look(key, self.busy[key])
             return
-        now = time.monotonic()
-        while self._alarms and self._alarms[0][2] not in self.busy:
-            heapq.heappop(self._alarms)
-        first = self._alarms[0][0] - now if self._alarms else math.inf
-        wait = min(timeout, max(0.0, first))
+        wait = min(timeout, max(0.0, self.wakeup() - time.monotonic()))
         heard = self._epoll().poll(-1 if wait == math.inf else wait + 0.001 * (wait > 0))
         if any(fd not in self._owners for fd, _ in heard):
             self._begin_anew()
@@ -81,8 +78,8 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether `run` would return at once."""
-        return bool(self._done)
+        """Whether `run` would not wait."""
+        return bool(self._done) or any(slot.shared for slot in self.busy.values())
 
     def fileno(self) -> int:
         """A descriptor that is readable when a session has something to say; see also `wakeup`."""
@@ -90,6 +87,8 @@ class Loop:
 
     def wakeup(self) -> float:
         """`time.monotonic()` at which to `poll` though the descriptor is silent; inf for never."""
+        while self._alarms and self._alarms[0][2] not in self.busy:
+            heapq.heappop(self._alarms)
         return self._alarms[0][0] if self._alarms else math.inf
 
     def close(self) -> None:
@@ -155,9 +154,20 @@ class Loop:
                     continue
 
 
-async def wait_async(loop: Loop, wakeup: float) -> None:
-    """Let other tasks run until a session has something to say, or `time.monotonic()` is `wakeup`."""
-    if any(slot.shared for slot in loop.busy.values()) or loop.finished:
+class Waits(Protocol):
+    """What one can wait for in an event loop of somebody else's."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to wait for."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when something has happened."""
+
+
+async def wait_async(loop: Waits, wakeup: float) -> None:
+    """Let other tasks run until something has happened, or `time.monotonic()` is `wakeup`."""
+    if loop.finished:
         return
     import asyncio
 

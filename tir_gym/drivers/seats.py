@@ -13,11 +13,13 @@ from gymnasium.vector import AutoresetMode
 from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor
+from tir_gym.core.schema import EpisodeState
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.view import Groups, Progress
 from tir_gym.drivers.env import choose_task
 from tir_gym.drivers.loop import Loop
-from tir_gym.drivers.slot import Slot, StepResult
+from tir_gym.drivers.past import Past
+from tir_gym.drivers.slot import ReplayMismatch, Slot, StepResult
 
 
 class Straggler(StrEnum):
@@ -53,6 +55,18 @@ class _Seat:
     began: float = 0.0
     expired: bool = False
     queued: Action | None = field(default=None, repr=False)
+    replay: "_Replay | None" = None
+
+
+@dataclass(slots=True)
+class _Replay:
+    """An episode that is being played again, in a slot that takes the place of the present one at the end."""
+
+    slot: Slot
+    past: Past
+    state: EpisodeState
+    left: deque[Action]
+    whatever: bool
 
 
 class Seats:
@@ -75,6 +89,9 @@ class Seats:
         self.loop = Loop()
         self.ready: list[Ready] = []
         """Results that nobody has taken yet, in the order in which they came."""
+        self.replayed: list[tuple[int, str]] = []
+        """Slots whose replays are over, and why they failed ("": they did not)."""
+        self._executor = executor
         self._seats = [_Seat(slot) for slot in self.slots]
         self._waiting: deque[int] = deque()
         self._autoreset = autoreset_mode
@@ -82,10 +99,10 @@ class Seats:
         self._straggler = straggler
         self._max_running = max_running
 
-    def seed(self, i: int, base: int, place: int) -> None:
-        """From the next reset on, episode k of slot i has the seed hash(base, place, k)."""
+    def seed(self, i: int, base: int, place: int, episodes: int = 0) -> None:
+        """From the next reset on, episode k = `episodes`, ... of slot i has the seed hash(base, place, k)."""
         seat = self._seats[i]
-        seat.base, seat.place, seat.episodes = base, place, 0
+        seat.base, seat.place, seat.episodes = base, place, episodes
 
     def reset(self, i: int, options: Mapping[str, Any]) -> None:
         """Begin the next episode of a slot, whatever it was at."""
@@ -93,7 +110,11 @@ class Seats:
         if i in self._waiting:
             self._waiting.remove(i)
         self.ready = [ready for ready in self.ready if ready.place != i]
-        self._seats[i].end = self._seats[i].queued = None
+        seat = self._seats[i]
+        seat.end = seat.queued = None
+        if seat.replay is not None:
+            seat.replay.slot.close()
+            seat.replay = None
         self._begin_episode(i, options)
 
     def send(self, i: int, action: Action) -> None:
@@ -136,6 +157,35 @@ class Seats:
         self.slots[target].adopt(self.slots[source])
         self._seats[target].ended = self._seats[source].ended
 
+    def replay(self, i: int, past: Past, *, whatever: bool) -> None:
+        """Begin to play an episode again; `replayed` tells of the end, when the slot has it and is between turns.
+
+        Where it does not come out as it was, the slot stays as it is; with `whatever` it has it all the same, invalid.
+        """
+        seat, old = self._seats[i], self.slots[i]
+        slot = Slot(old.setting, self._executor if old.setting.runs_code else None)
+        slot.groups, slot.progress = old.groups, old.progress
+        state = past.state(old.setting)
+        slot.begin_replay(state)
+        slot.began_with = past.began_with
+        left = past.actions[:-1] if past.failure else past.actions
+        seat.replay = _Replay(slot, past, state, deque(left), whatever)
+        seat.expired = True
+        self._go_on(i, seat.replay)
+
+    def fail(self, i: int, reason: str) -> None:
+        """End the episode of a slot between turns as invalid, as if in a turn."""
+        self._seats[i].resetting = False
+        self.slots[i].abandon(reason)
+        self._turned(i)
+
+    def episodes(self, i: int) -> int:
+        """How many episodes a slot has begun since its seed was set."""
+        return self._seats[i].episodes
+
+    def flush(self) -> None:
+        """Nothing: turns begin when they are sent."""
+
     def set_progress(self, progress: Progress) -> None:
         """Say how far training is, to every slot."""
         for slot in self.slots:
@@ -151,8 +201,10 @@ class Seats:
         self.loop.close()
         self._waiting.clear()
         self.ready.clear()
-        for slot in self.slots:
-            slot.close()
+        for seat in self._seats:
+            seat.slot.close()
+            if seat.replay is not None:
+                seat.replay.slot.close()
 
     def _admit(self) -> None:
         """Begin the turns that wait, as far as there is room."""
@@ -189,6 +241,9 @@ class Seats:
     def _turned(self, i: int) -> None:
         """A slot's turn is finished: it is ready, or goes on with the reset of its next episode."""
         seat = self._seats[i]
+        if seat.replay is not None:
+            self._go_on(i, seat.replay)
+            return
         result = seat.slot.result()
         if not seat.resetting and (result.terminated or result.truncated):
             if self._autoreset is AutoresetMode.SAME_STEP:
@@ -198,6 +253,36 @@ class Seats:
             seat.ended = True
         end, seat.end = seat.end, None
         self.ready.append(Ready(i, result, end))
+
+    def _go_on(self, i: int, replay: _Replay) -> None:
+        """Take the turns of a replay until one has to be waited for."""
+        slot = replay.slot
+        while not slot.busy:
+            slot.result()
+            if not replay.left:
+                self._replayed(i, replay)
+                return
+            slot.begin_step(replay.left.popleft())
+        self.loop.add(i, slot)
+
+    def _replayed(self, i: int, replay: _Replay) -> None:
+        seat, slot, failure = self._seats[i], replay.slot, ""
+        seat.replay = None
+        try:
+            slot.end_replay(replay.state)
+        except ReplayMismatch as error:
+            failure = str(error)
+        if replay.past.failure:
+            failure = ""
+            slot.abandon(replay.past.failure)
+            slot.result()
+        if failure and not replay.whatever:
+            slot.close()
+        else:
+            seat.slot.close()
+            self.slots[i] = seat.slot = slot
+            seat.ended = replay.past.over
+        self.replayed.append((i, failure))
 
     def _next_deadline(self) -> float:
         if self._deadline_s == math.inf:

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -77,7 +78,8 @@ class Slot:
         self._turn: Turn | None = None
         self._fresh = False
         self._expired = False
-        self._cut = 0
+        self.cut = 0
+        """`EpisodeState.cut`."""
         self._total = 0.0
         self._channels: dict[str, float] = {}
         self.reward_faults: dict[str, str] = {}
@@ -110,7 +112,7 @@ class Slot:
             self._verifier.acquire()
             self._judged_in = os.getpid()
         self._history = _History()
-        self._expired, self._cut = False, 0
+        self._expired, self.cut = False, 0
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
         self.reward_faults = {}
@@ -132,7 +134,7 @@ class Slot:
             return
         if self._turn is None:
             raise RuntimeError("the turn before was interrupted: call reset")
-        if len(episode.actions) + 1 == self._cut:
+        if len(episode.actions) + 1 == self.cut:
             episode.impose("deadline")
         step = episode.act(action)
         self._turn = None
@@ -162,7 +164,7 @@ class Slot:
         """
         self._expired = True
         if end:
-            self._cut = len(self._playing().actions)
+            self.cut = len(self._playing().actions)
             self._playing().impose("deadline")
         for actor, run in list(self._runs.items()):
             del self._runs[actor]
@@ -171,8 +173,14 @@ class Slot:
     def cancel(self, reason: str) -> None:
         """Break off the turn and with it the episode, which is invalid then. Between turns nothing happens."""
         if self.busy:
-            self._close_sessions()
-            self._drive(self._playing().abort(reason))
+            self.abandon(reason)
+
+    def abandon(self, reason: str) -> None:
+        """End the episode as invalid, whatever it is at."""
+        self._close_sessions()
+        self._fresh = True
+        self._turn = None
+        self._drive(self._playing().abort(reason))
 
     def poll(self) -> None:
         """Take in what the sessions have to say."""
@@ -254,6 +262,7 @@ class Slot:
         self.episode = episode
         self._history = other._history.copy()
         self._turn, self._fresh = other._turn, other._fresh
+        self.cut = other.cut
         self._total, self._channels = other._total, dict(other._channels)
         self.reward_faults = dict(other.reward_faults)
         self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
@@ -263,13 +272,18 @@ class Slot:
         episode = self._playing()
         return EpisodeState(
             env_id=self.setting.env_id,
-            task=task_ref(episode),
+            task=task_ref(self.setting.tasks, episode.task),
             seed=episode.seed,
             actions=tuple(ActionData.of(action) for action in episode.actions),
             recorded=tuple(self._history.recorded),
-            cut=self._cut,
+            cut=self.cut,
             digest=episode.digest.hex(),
         )
+
+    @property
+    def recorded(self) -> Sequence[RecordedRun]:
+        """The episode's submissions whose ends depended on the clock or the machine."""
+        return self._history.recorded
 
     def begin_replay(self, state: EpisodeState) -> None:
         """Start replaying an episode; feed `state.actions` with `begin_step`, then call `end_replay`.
@@ -285,7 +299,7 @@ class Slot:
             )
         self._replaying = {run.run: run for run in state.recorded}
         self.begin_reset(tasks.find(state.task.id), state.seed)
-        self._cut = state.cut
+        self.cut = state.cut
 
     def end_replay(self, state: EpisodeState) -> None:
         """Check that the replay came out as recorded. Raises `ReplayMismatch`."""

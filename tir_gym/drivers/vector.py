@@ -21,6 +21,7 @@ from tir_gym.drivers.intake import ActionInput, to_action
 from tir_gym.drivers.loop import wait_async
 from tir_gym.drivers.seats import Ready, Seats, Straggler
 from tir_gym.drivers.slot import Slot
+from tir_gym.drivers.workers import Backend, Workers
 
 Batch = tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -38,6 +39,13 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
     has begun a turn is a straggler, with which is done what `straggler` says.
 
     `settings` is one for all slots or one for each; their spaces and their reward channels must be the same.
+
+    `backend`: "inline" plays in this process, in one event loop; "process" in `workers` processes (None: one for each
+    core), "ray" in as many Ray actors with `worker_options` (those of `ray.remote`: `num_cpus`, `resources`, ...), each
+    with a share of the slots, in one event loop, with sandboxes and retrievers of its own. The bytes are the same;
+    settings, executor and groups must pickle, and `max_running` is split between the workers. A worker that dies is
+    replaced: its episodes are played again and checked, the turns in flight taken again, and an episode that cannot be
+    played again ends invalid (`env_error`) with its next turn.
     """
 
     def __init__(
@@ -50,6 +58,9 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         step_deadline_s: float = math.inf,
         straggler: Straggler | str = Straggler.TIMEOUT,
         max_running: int | None = None,
+        backend: Backend | str = Backend.INLINE,
+        workers: int | None = None,
+        worker_options: Mapping[str, Any] | None = None,
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs={num_envs} must be at least 1")
@@ -64,14 +75,20 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self._seats = Seats(
-            each,
-            executor,
-            autoreset_mode=self.autoreset_mode,
-            step_deadline_s=step_deadline_s,
-            straggler=Straggler(straggler),
-            max_running=num_envs if max_running is None else max_running,
-        )
+        driving: dict[str, Any] = {
+            "autoreset_mode": self.autoreset_mode,
+            "step_deadline_s": step_deadline_s,
+            "straggler": Straggler(straggler),
+            "max_running": num_envs if max_running is None else max_running,
+        }
+        backend = Backend(backend)
+        if backend is Backend.INLINE and not (workers is None and worker_options is None):
+            raise ValueError("workers and worker_options are for the backends 'process' and 'ray'")
+        self._seats: Seats | Workers
+        if backend is Backend.INLINE:
+            self._seats = Seats(each, executor, **driving)
+        else:
+            self._seats = Workers(each, executor, backend, workers, worker_options, **driving)
         self.single_observation_space = observation_space(self.setting)
         self.single_action_space = Unicode(self.setting.max_chars)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -84,7 +101,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
 
     @property
     def slots(self) -> list[Slot]:
-        """The episodes, for looking at."""
+        """The episodes, for looking at. Raises `RuntimeError` where they are in workers."""
         return self._seats.slots
 
     # --- Gymnasium -------------------------------------------------------------------------------------------------
@@ -146,6 +163,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         for i, action in zip(chosen, parsed, strict=True):
             self._out.add(i)
             self._seats.send(i, action)
+        self._seats.flush()
 
     def recv(self, min_ready: int = 1, timeout: float = math.inf) -> Batch:
         """Results of at least `min_ready` slots (or of all that are at a turn, if fewer), as they became ready.
@@ -201,12 +219,15 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
     def fork_env(self, source: int, targets: Sequence[int]) -> None:
         """Make the slots `targets` live copies of the slot `source`, between turns; what they played is gone.
 
-        Their next episodes are those they would have had. Raises `ValueError` for slots at a turn, `ForkError` where an
-        interpreter cannot be copied.
+        Their next episodes are those they would have had. From one worker to another an episode is played again
+        instead. Raises `ValueError` for slots at a turn or of different settings, `ForkError` where an interpreter
+        cannot be copied.
         """
         for i in (source, *targets):
             if i in self._out:
                 raise ValueError(f"slot {i} is at a turn: receive its result first")
+            if self.settings[i] != self.settings[source]:
+                raise ValueError(f"slots {source} and {i} play different environments; neither can become the other")
         for target in targets:
             if target != source:
                 self._seats.fork(source, target)

@@ -209,6 +209,7 @@ def make_vec(
     `wrappers` are those of `tir_gym.wrappers` that change the reward program and nothing else, or functions of an
     environment that apply such (a recipe); they act here as around a single environment. Of several ids, slot i plays
     the i-th, over and over from the first; `num_envs` must be a multiple of their number, and options must suit all.
+    `options` are those of `gym.make` and of `ToolVectorEnv` (`backend="inline" | "process" | "ray"`, `workers`, ...).
     Raises `TypeError` for other wrappers, `ValueError` for ids that do not go together.
     """
     from tir_gym.drivers.vector import ToolVectorEnv
@@ -226,7 +227,7 @@ def make_vec(
 
 def _driving(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the driver, and all others."""
-    own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running")
+    own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running", "backend", "workers", "worker_options")
     return {k: v for k, v in options.items() if k in own}, {k: v for k, v in options.items() if k not in own}
 
 

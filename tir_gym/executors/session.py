@@ -120,7 +120,8 @@ class GuestSession(Session):
         self._failed = False
         self._lost = ""
         self.spared = False
-        """True once what ran the session has ended while none of the session's code ran: it may be replayed."""
+        """True once the session was lost by what may be no doing of its own, so that it may be replayed: what ran it
+        ended while none of its code ran, or its process was killed."""
         self._end_status: RunStatus | None = None
         self._turn, self._token, self._running = 0, "", False
         self._start_by = time.monotonic() + START_S
@@ -440,6 +441,7 @@ class GuestSession(Session):
         number = os.WTERMSIG(code)
         if number == signal.SIGKILL and cpu_ms >= self._limits.cpu_s * 1000:
             return f"the session used up its {self._limits.cpu_s} s of processor time"
+        self.spared = number == signal.SIGKILL
         name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
         return f"the process was killed by {name}" + (", maybe for lack of memory" if number == 9 else "")
 
@@ -448,7 +450,7 @@ class GuestSession(Session):
             return
         error = clean(error, 300)
         idle = not self._running or not self._ready or bool(self._out)
-        self.spared = idle and status is RunStatus.EXECUTOR_ERROR and not self._held.alive()
+        self.spared |= idle and status is RunStatus.EXECUTOR_ERROR and not self._held.alive()
         if self._running:
             wall = time.monotonic() - self._began
             done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
