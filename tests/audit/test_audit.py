@@ -52,7 +52,7 @@ def test_no_cheat_earns_what_it_must_not_under_any_recipe(env_id):
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", ALL_IDS)
 def test_no_cheat_earns_what_it_must_not_under_any_recipe_in_many_episodes(env_id):
-    check_clean(env_id, full(100, env_id))
+    check_clean(env_id, full(100, env_id) // 2)
 
 
 def syntaxes(env_id):
@@ -82,7 +82,7 @@ def test_no_cheat_with_words_and_tags_earns_what_it_must_not_in_any_syntax():
 @pytest.mark.soak
 @pytest.mark.parametrize("env_id", ALL_IDS)
 def test_no_cheat_earns_what_it_must_not_in_any_environment_and_syntax(env_id):
-    found, episodes = [], full(10, env_id)
+    found, episodes = [], max(2, full(5, env_id))
     for name, mode in syntaxes(env_id):
         found += problems(audit(env_id, episodes=episodes, protocol=name, protocol_mode=mode, rewards=everything()))
     assert found == []

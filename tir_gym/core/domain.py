@@ -47,6 +47,8 @@ class Domain(ABC):
     """What every policy is told first, whatever the task."""
     floor: ClassVar[float]
     """The best score that a policy blind to the observation can reach on a split."""
+    max_turns: ClassVar[int] = 8
+    """The default of that option: enough for the plan of any task with one call a turn."""
     actors: ClassVar[tuple[Actor, ...]] = (Actor("agent"),)
     first: ClassVar[str] = "agent"
     runs_code: ClassVar[bool] = False

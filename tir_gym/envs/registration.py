@@ -66,7 +66,7 @@ def make_setting(
     split: str = "train",
     difficulty: int | None = None,
     tasks: "str | TaskSet | None" = None,
-    max_turns: int = 8,
+    max_turns: int | None = None,
     max_calls: int = 64,
     max_virtual_s: float = 3600.0,
     max_chars: int = 200_000,
@@ -101,13 +101,14 @@ def make_setting(
             f"{env_id} takes no option {', '.join(map(repr, sorted(unknown)))}; there are {', '.join(every)}"
         )
     domain = domain_class(**{name: _checked(domain_class, name, value) for name, value in options.items()})
+    turns = domain_class.max_turns if max_turns is None else max_turns
     given: Mapping[str, Any] = {
         "protocol": (protocol, "xml"),
         "protocol_mode": (protocol_mode, None),
         "split": (split, "train"),
         "difficulty": (difficulty, None),
         "tasks": (tasks, None),
-        "max_turns": (max_turns, 8),
+        "max_turns": (turns, domain_class.max_turns),
         "max_calls": (max_calls, 64),
         "max_virtual_s": (max_virtual_s, 3600.0),
         "max_chars": (max_chars, 200_000),
@@ -122,7 +123,7 @@ def make_setting(
         tasks=domain.tasks(tasks, split, difficulty) if tasks is None or isinstance(tasks, str) else tasks,
         protocol=syntax,
         rewards=RewardProgram() if rewards is None else rewards,
-        budget=Budget(turns=max_turns, calls=max_calls, virtual_s=max_virtual_s),
+        budget=Budget(turns=turns, calls=max_calls, virtual_s=max_virtual_s),
         max_chars=max_chars,
         void_ends=void_ends,
         system_prompt=system_prompt,

@@ -60,6 +60,7 @@ class SearchQA(Domain):
         "name, number, year or title asked for, several of them separated by semicolons."
     )
     floor: ClassVar[float] = 0.02
+    max_turns: ClassVar[int] = 12
     toolkits: ClassVar[Mapping[str, type[Toolkit]]] = {"agent": SearchToolkit}
     checklist: ClassVar[tuple[Mapping[str, Any], ...]] = (
         {"id": "searched", "question": "Did it search?", "rule": "called", "parameters": {"tool": "search"}},

@@ -13,13 +13,16 @@ NONE = "none"
 
 
 def draw(seed: int, count: int, rng: random.Random, level: int) -> Draft:
-    """A request with more needs, more of them in other words, and more of them met by none with difficulty."""
+    """A request with more needs, more of them in other words, and more of them met by none with difficulty.
+
+    One of three needs or more may be met by none: of two, who says blindly "none" has two thirds of the words' F1.
+    """
     offers = catalogue(seed, count)
     there = done_by(seed, count)
     wanted = 1 + (level - 1) // 3
     needs, answers, steps = [], [], []
     chosen = rng.sample(offers, wanted)
-    lacking = rng.randrange(wanted) if wanted > 1 and rng.random() < 0.1 * level else -1
+    lacking = rng.randrange(wanted) if wanted > 2 and rng.random() < 0.1 * level else -1
     for number, offer in enumerate(chosen):
         if number == lacking:
             places = [place for place in PLACES.split(";") if (offer.action, offer.thing, place) not in there]
