@@ -163,10 +163,20 @@ def test_a_session_that_was_lost_has_its_opening_files_again(monkeypatch):
     env = environment(Sedate)
     bash(env, "rm -r *; echo new > new")
     (session,) = env._slot._sessions.values()
+    monkeypatch.setattr(session, "_obstacle", lambda: "it cannot be played again")
     session._real.held.end()
     assert "the session was restarted: its files are as they were at the beginning" in bash(env, "sleep 1000")
     assert last(env).error.value == "state_lost"
     assert bash(env, "ls") == "deep\nempty\nnotes.txt"
+    env.close()
+
+
+def test_a_session_that_was_killed_by_others_has_the_files_it_had():
+    env = environment(Sedate)
+    bash(env, "rm -r *; echo new > new")
+    (session,) = env._slot._sessions.values()
+    session._real.held.end()
+    assert bash(env, "cat *") == "new"
     env.close()
 
 
