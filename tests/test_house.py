@@ -76,5 +76,5 @@ GOLDEN = {
     "tir/SQLWrite-v0": "5163ab6cbbbaf77a7c0f4454e83de20979e7ba44c64028ccc6efc1aa24e9b546",
     "tir/TableQA-v0": "6a112ed855bb2635bfe321b9c9d0588aa74bf00c95317add161bf18567331f3e",
     "tir/SearchQA-v0": "39ee55b35952f17ddaf63e3bb53b5be0c3079021b9e2df9691a094fb57caa67c",
-    "tir/ToolRetrieval-v0": "cb85a03bb8cfec21fd0bd62c9ee6b05dbd62815e92721ab918c584cac18dcc0b",
+    "tir/ToolRetrieval-v0": "99df9014d64ebaf16a86ab3ccf9b36c34342de4c699e1b63f848f65041233924",
 }
