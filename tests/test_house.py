@@ -72,7 +72,7 @@ GOLDEN = {
     "tir/MathCode-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
     "tir/MathCodeStateless-v0": "b2306092d82c02912905360ca8b23bfeb788ea3ab1d627c771a49df50676addf",
     "tir/OpaqueKnapsack-v0": "4c12e93fc37d481cb8405d9651cb036d85d27e9aa203fc016091ca4651c16f0d",
-    "tir/SQL-v0": "6379bb9ba3b26b71781fada0b09ac32635a7c4284667fe00fffecac14fb545f3",
+    "tir/SQL-v0": "74d58b91208d524ae7c62f9660e907859a4be3171c881afac4fb9a378f7d23be",
     "tir/SQLWrite-v0": "5163ab6cbbbaf77a7c0f4454e83de20979e7ba44c64028ccc6efc1aa24e9b546",
     "tir/TableQA-v0": "6a112ed855bb2635bfe321b9c9d0588aa74bf00c95317add161bf18567331f3e",
     "tir/SearchQA-v0": "39ee55b35952f17ddaf63e3bb53b5be0c3079021b9e2df9691a094fb57caa67c",
