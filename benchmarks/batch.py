@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.common import Result, add_options, machine, reference, report
+from benchmarks.machine import machine, reference
+from benchmarks.report import Result, add_options, report
 from tir_gym.rollout.batch import packs, padded_buffers, split, to_csr, to_packed, to_padded
 from tir_gym.rollout.tokens import Role, TokenRollout, TokenRow
 
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def measure() -> Result:
-    """All ways, one after another; the ratios are calls a second to `common.reference`."""
+    """All ways, one after another; the ratios are calls a second to `machine.reference`."""
     rows = make_rows()
     lengths = np.array([len(row) for row in rows])
     tokens = int(lengths.sum())

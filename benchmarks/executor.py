@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import Result, add_options, descendants, machine, number, pss_mb, report
+from benchmarks.machine import descendants, machine, pss_mb
+from benchmarks.report import Result, add_options, number, report
 from tir_gym.core.interfaces import Done, Executor, ExecutorUnavailable, Limits, Session
 from tir_gym.executors.bwrap import BwrapExecutor
 from tir_gym.executors.docker import LABEL, DockerExecutor

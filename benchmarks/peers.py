@@ -25,7 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import FIGURES, Result, add_options, descendants, machine, number, plotter, pss_mb, report, ticks
+from benchmarks.machine import descendants, machine, pss_mb, ticks
+from benchmarks.report import FIGURES, Result, add_options, number, plotter, report
 
 WORKER = Path(__file__).with_name("peer_worker.py").absolute()
 WORK = {

@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 import tir_gym
-from benchmarks.common import Result, add_options, machine, number, report
+from benchmarks.machine import machine
+from benchmarks.report import Result, add_options, number, report
 from tir_gym.envs.search_qa import library
 from tir_gym.retrieval import Bm25, Passage, Retriever, build
 from tir_gym.retrieval.encoders import Precomputed, unit

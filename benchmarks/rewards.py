@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.common import machine, write
+from benchmarks.machine import machine
+from benchmarks.report import write
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.drivers.env import ToolEnv
 from tir_gym.envs.registration import make_env

@@ -18,7 +18,8 @@ from typing import ClassVar
 import numpy as np
 
 import tir_gym
-from benchmarks.common import Result, add_options, descendants, machine, pss_mb, report
+from benchmarks.machine import descendants, machine, pss_mb
+from benchmarks.report import Result, add_options, report
 from tir_gym.core.interfaces import Done, Limits
 from tir_gym.core.task import Task
 from tir_gym.core.tool import Toolkit, tool

@@ -3,7 +3,7 @@
     python -m benchmarks.vector [--full] [--sizes 1 64 256] [--rounds 5] [--json FILE] [--compare FILE] [--plot] ...
 
 Turns: every step takes one turn in every episode, and all results are checked; a figure is the median of interleaved
-rounds, the ratio is to a fixed piece of plain Python timed in turn with it (`common.reference`).
+rounds, the ratio is to a fixed piece of plain Python timed in turn with it (`machine.reference`).
 
 Generator: an engine that decodes at most `slots` sequences at once, each for as long as a log-normal draw says, is
 simulated by timers in real time; the tools are real code that really sleeps in real sandboxes, and both ways of driving
@@ -27,18 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tir_gym
-from benchmarks.common import (
-    FIGURES,
-    Result,
-    add_options,
-    descendants,
-    machine,
-    number,
-    plotter,
-    pss_mb,
-    reference,
-    report,
-)
+from benchmarks.machine import descendants, machine, pss_mb, reference
+from benchmarks.report import FIGURES, Result, add_options, number, plotter, report
 from tir_gym.drivers.vector import ToolVectorEnv
 from tir_gym.envs.registration import default_executor
 

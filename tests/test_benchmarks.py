@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import regressions
+from benchmarks.report import regressions
 from benchmarks.vector import Generator
 from tests.processes import descendants
 

@@ -93,3 +93,9 @@ def answer(text: str, thought: str = "I know.", confidence: str = "") -> str:
 def searched(*queries: str, said: str = "42", **options: Any) -> EpisodeView:
     """Searches, then an answer."""
     return view_of([*map(search, queries), answer(said)], syntax="search_r1", **options)
+
+
+def one(component: Any, view: EpisodeView) -> float:
+    """The value of a component's only channel."""
+    (value,) = component.evaluate(view).values()
+    return float(value)

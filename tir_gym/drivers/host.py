@@ -10,7 +10,7 @@ import pickle
 import select
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tir_gym.core.action import Action
@@ -74,28 +74,16 @@ class Host:
 
     def reset(self, place: int, ticket: int, options: Mapping[str, Any]) -> None:
         """`Seats.reset`; the result bears the ticket."""
-        self._tickets[place] = ticket
         self._known[place] = None, 0
-        try:
-            self._seats.reset(place, options)
-        except Exception as error:
-            self._raised(place, error)
+        self._begin(place, ticket, lambda: self._seats.reset(place, options))
 
     def send(self, place: int, ticket: int, action: Action) -> None:
         """`Seats.send`; the result bears the ticket."""
-        self._tickets[place] = ticket
-        try:
-            self._seats.send(place, action)
-        except Exception as error:
-            self._raised(place, error)
+        self._begin(place, ticket, lambda: self._seats.send(place, action))
 
     def fail(self, place: int, ticket: int, reason: str) -> None:
         """`Seats.fail`; the result bears the ticket."""
-        self._tickets[place] = ticket
-        try:
-            self._seats.fail(place, reason)
-        except Exception as error:
-            self._raised(place, error)
+        self._begin(place, ticket, lambda: self._seats.fail(place, reason))
 
     def cancel(self, place: int) -> None:
         """`Seats.cancel`."""
@@ -128,8 +116,12 @@ class Host:
         """`Seats.set_groups`."""
         self._seats.set_groups(groups)
 
-    def _raised(self, place: int, error: Exception) -> None:
-        self._replies.append(("raised", place, self._tickets[place], sendable(error)))
+    def _begin(self, place: int, ticket: int, turn: Callable[[], None]) -> None:
+        self._tickets[place] = ticket
+        try:
+            turn()
+        except Exception as error:
+            self._replies.append(("raised", place, ticket, sendable(error)))
 
     def _knows(self, place: int) -> None:
         slot = self._seats.slots[place]

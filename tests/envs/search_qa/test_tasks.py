@@ -212,6 +212,16 @@ def test_the_oracle_follows_the_proof_with_other_options(options):
     env.close()
 
 
+def test_plans_of_nine_searches_fit_the_turns_of_a_syntax_with_one_call_a_turn():
+    env = make("tir/SearchQA-v0", protocol="search_r1", passages=4_000, difficulty=9)
+    longest = 0
+    for seed in range(40):
+        longest = max(longest, len(play_oracle(env, seed)))
+        assert env.episode.view().solved
+    env.close()
+    assert longest > 9
+
+
 @pytest.mark.parametrize("regime", REGIMES)
 def test_every_regime_is_asked_at_all_levels_and_solved_by_its_oracle(regime):
     env = make("tir/SearchQA-v0", passages=4_000, regime=regime)
