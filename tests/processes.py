@@ -48,3 +48,11 @@ def wait_until_gone(pids: set[int]) -> None:
             assert select.select([handle], [], [], 60.0)[0], f"process {pid} is still there"
         finally:
             os.close(handle)
+
+
+def check_nothing_left(before: tuple[set[int], int, int]) -> None:
+    """Nothing is there beyond an earlier footprint; what was there for others may have ended meanwhile."""
+    wait_until_gone(descendants() - before[0])
+    _, descriptors, threads = footprint()
+    assert descriptors <= before[1]
+    assert threads <= before[2]

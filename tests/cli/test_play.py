@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.processes import descendants, footprint, wait_until_gone
+from tests.processes import check_nothing_left, descendants, footprint, wait_until_gone
 from tir_gym.cli.main import app
 from tir_gym.cli.terminal import console
 from tir_gym.envs.registration import make_setting
@@ -267,10 +267,9 @@ def test_json_comes_alone_on_standard_output():
 
 def test_nothing_is_left_behind():
     play(MATH, "/call python 1")
-    processes, descriptors, threads = footprint()
+    before = footprint()
     play(MATH, "/call python 1", "/undo", "/call python 2", "/call python 3")
-    wait_until_gone(descendants() - processes)
-    assert footprint()[1:] == (descriptors, threads)
+    check_nothing_left(before)
 
 
 # --- a real terminal -------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 
 import tir_gym
 from tests.play import ALL_IDS, SHIPPED_IDS, SLOW_IDS, full, make, play_oracle, replay
-from tests.processes import descendants, footprint, resident_mb, wait_until_gone
+from tests.processes import check_nothing_left, descendants, footprint, resident_mb, wait_until_gone
 
 
 def play_many(env_id, count, different):
@@ -33,10 +33,9 @@ def play_many(env_id, count, different):
 
 def check_no_trace(env_id, count, different):
     play_many(env_id, 16, 16)
-    processes, descriptors, threads = footprint()
+    before = footprint()
     memory = play_many(env_id, count, different)
-    wait_until_gone(descendants() - processes)
-    assert footprint()[1:] == (descriptors, threads)
+    check_nothing_left(before)
     assert memory[-1] - memory[2] < 8.0, memory
 
 
@@ -58,14 +57,13 @@ def test_close_leaves_nothing_of_a_batch_in_mid_episode(env_id):
     env = make(env_id)
     texts = [play_oracle(env, seed)[0] for seed in range(8)]
     env.close()
-    processes, descriptors, threads = footprint()
+    before = footprint()
     vector = tir_gym.make_vec(env_id, 8)
     vector.reset(seed=list(range(8)))
     vector.step(texts)
     vector.close()
     vector.close()
-    wait_until_gone(descendants() - processes)
-    assert footprint()[1:] == (descriptors, threads)
+    check_nothing_left(before)
 
 
 WITHOUT_PROCESSES = ("tir/SearchQA-v0", "tir/ToolRetrieval-v0")

@@ -17,7 +17,7 @@ import tir_gym
 from tests.drivers.game import Game, Killer, chaos, play
 from tests.drivers.test_vector import rows
 from tests.play import as_bytes, make
-from tests.processes import descendants, footprint, wait_until_gone
+from tests.processes import check_nothing_left, descendants, footprint, wait_until_gone
 from tir_gym.core.interfaces import Executor, ForkError
 from tir_gym.drivers import share
 from tir_gym.executors import ForkServer
@@ -137,7 +137,7 @@ def test_killing_workers_servers_and_sandboxes_at_random_loses_nothing(envs, sin
     below = descendants() - before[0]
     vector.close()
     wait_until_gone(below)
-    assert footprint() == before
+    check_nothing_left(before)
 
 
 @pytest.mark.soak
@@ -243,7 +243,7 @@ def test_nothing_is_left_of_workers_whether_they_live_or_die(envs):
     vector.close()
     vector.close()
     wait_until_gone(mine)
-    assert footprint() == before
+    check_nothing_left(before)
 
 
 @pytest.mark.soak
@@ -330,7 +330,7 @@ def test_what_cannot_be_is_refused_at_once(envs, options, error, message):
     before = footprint()
     with pytest.raises(error, match=message):
         envs(2, **options)
-    assert footprint() == before
+    check_nothing_left(before)
 
 
 def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(spread):

@@ -7,7 +7,7 @@ import gymnasium as gym
 import pytest
 
 from tests.play import make
-from tests.processes import footprint, wait_until_gone
+from tests.processes import check_nothing_left, footprint
 from tir_gym.rollout import (
     POLICIES,
     EpisodesLeftOut,
@@ -83,9 +83,7 @@ def test_a_rollout_together_goes_on_where_it_stopped_and_leaves_nothing(tmp_path
         rest = {record.key for record in collect(env, "oracle", range(9), file, concurrency=3)}
     assert len(rest) == 5
     assert not rest & first
-    processes, descriptors, threads = footprint()
-    wait_until_gone(processes - before[0])
-    assert (descriptors, threads) == before[1:]
+    check_nothing_left(before)
 
 
 def test_the_environment_given_is_not_touched_by_others_playing(desk):

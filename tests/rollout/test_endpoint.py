@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.play import make
-from tests.processes import footprint
+from tests.processes import check_nothing_left, footprint
 from tests.rollout.model_server import ModelServer, scripted_model
 from tir_gym.core.action import ToolCall
 from tir_gym.rollout import (
@@ -415,10 +415,7 @@ def test_nothing_is_left_behind(desk):
     before = footprint()
     with ModelServer(saying(BYE), faults=["500"]) as server, pytest.raises(EpisodesLeftOut):
         list(collect(desk, endpoint(server, max_retries=0), [0]))
-    processes, descriptors, threads = footprint()
-    assert processes == before[0]
-    assert descriptors == before[1]
-    assert threads == before[2]
+    check_nothing_left(before)
 
 
 def test_closing_ends_a_turn_that_waits(desk):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import descendants, footprint, wait_until_gone
+from tests.processes import check_nothing_left, descendants, footprint, wait_until_gone
 from tir_gym.scoring import symbolic
 from tir_gym.scoring.symbolic import Comparer, Expression, NotServed, Verdict, WorkerUnavailable, comparer
 
@@ -275,7 +275,7 @@ def test_nothing_starts_before_the_first_comparison() -> None:
     before = footprint()
     for _ in range(1000):
         Comparer().acquire()
-    assert footprint() == before
+    check_nothing_left(before)
     assert comparer() is comparer()
 
 
@@ -288,14 +288,14 @@ def test_the_last_release_ends_the_worker(own: Comparer) -> None:
     own.release()
     assert pid in descendants()
     own.release()
-    assert footprint() == before
+    check_nothing_left(before)
     own.release()
     assert ask(own, "x + 1", "1 + x") is EQUAL
     own.release()
     assert worker_of(own) in descendants()
     own.close()
     own.close()
-    assert footprint() == before
+    check_nothing_left(before)
 
 
 def test_a_verdict_is_remembered_in_either_order(own: Comparer) -> None:
@@ -428,7 +428,7 @@ def test_no_worker_is_an_error_of_ours(own: Comparer, monkeypatch: pytest.Monkey
             ask(own, "x", "x + 1")
         with pytest.raises(WorkerUnavailable, match=program):
             ask(own, "x", "x + 1")
-    assert footprint() == before
+    check_nothing_left(before)
     assert ask(own, "x", "x + 1") is UNEQUAL
 
 
