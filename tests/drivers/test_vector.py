@@ -136,15 +136,18 @@ def test_a_straggler_is_stopped_recorded_and_replayed(envs, straggler):
         assert info["valid"]
 
 
-def test_an_episode_that_was_cut_is_replayed_as_cut(envs):
-    vector = envs(1, step_deadline_s=1.0, straggler="truncate", autoreset_mode="Disabled")
-    vector.reset(seed=[1])
-    vector.step([CALL.format("x = 1")])
-    *_, infos = vector.step([HANG])
+def test_an_episode_that_was_cut_is_replayed_as_cut_and_so_is_its_copy(envs):
+    vector = envs(2, step_deadline_s=1.0, straggler="truncate", autoreset_mode="Disabled")
+    vector.reset(seed=[1, 2])
+    vector.step([CALL.format("x = 1")] * 2)
+    vector.send([HANG], [0])
+    ((_, (*_, info), _),) = rows(vector.recv())
+    vector.fork_env(0, [1])
     single = make(MATH)
-    single.set_state(vector.slots[0].state())
-    assert single.episode.digest.hex() == infos["state_digest"][0]
-    assert single.episode.outcome == infos["outcome"][0] == "timeout"
+    for slot in vector.slots:
+        single.set_state(slot.state())
+        assert single.episode.digest.hex() == info["state_digest"]
+        assert single.episode.outcome == info["outcome"] == "timeout"
     single.close()
 
 

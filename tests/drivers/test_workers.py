@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from tests.processes import check_nothing_left, descendants, footprint, wait_unt
 from tir_gym.core.interfaces import Executor, ForkError
 from tir_gym.drivers import share
 from tir_gym.executors import ForkServer
+from tir_gym.wrappers import ToolEfficiencyReward
 
 ENV_ID = "tir/OpaqueKnapsack-v0"
 SERVER = ForkServer(preload=(), spare=0)
@@ -170,6 +172,25 @@ def test_only_the_episode_that_cannot_be_played_again_is_lost(spread):
 def rows_of(vector, actions):
     vector.send(actions)
     return rows(vector.recv(len(actions)))
+
+
+def test_what_had_ended_begins_anew_though_its_worker_died(pairs):
+    _, spread = pairs("NextStep")
+    spread.reset(seed=1)
+    spread.step(["<answer>0</answer>"] * SLOTS)
+    kill(spread, 0)
+    _, _, terminated, _, infos = spread.step([COUNT] * SLOTS)
+    assert (terminated.tolist(), infos["turn"].tolist()) == ([False] * SLOTS, [0] * SLOTS)
+
+
+def test_what_the_trainer_said_holds_in_the_worker_that_follows_a_dead_one(envs):
+    vector = envs(1, workers=1, wrappers=[partial(ToolEfficiencyReward, kind="spear", total=10)])
+    vector.set_progress(5)
+    kill(vector, 0)
+    vector.reset(seed=1)
+    vector.step([COUNT])
+    *_, infos = vector.step(["<answer>0</answer>"])
+    assert infos["final_info"]["rewards"]["spear"].tolist() == [pytest.approx(0.05)]
 
 
 @pytest.mark.soak
