@@ -235,20 +235,18 @@ def jupyter(job: Job) -> Batch:
     from jupyter_client.manager import AsyncKernelManager
 
     loop = asyncio.new_event_loop()
+    kernels: list[tuple[Any, Any]] = []
 
-    async def start() -> list[tuple[Any, Any]]:
-        found = []
-        for _ in range(job.size):
-            manager = AsyncKernelManager(kernel_name="python3")
+    async def start() -> None:
+        for i in range(job.size):
+            # Over TCP two of many kernels take the same port, and one dies.
+            manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=os.path.abspath(f"kernel-{i}"))
             await manager.start_kernel()
             client: AsyncKernelClient = manager.client()
             client.start_channels()
-            found.append((manager, client))
-        for _, client in found:
+            kernels.append((manager, client))
+        for _, client in kernels:
             await client.wait_for_ready(timeout=300)
-        return found
-
-    kernels = loop.run_until_complete(start())
 
     async def call(client: Any) -> str:
         said: list[str] = []
@@ -268,6 +266,11 @@ def jupyter(job: Job) -> Batch:
             client.stop_channels()
             await manager.shutdown_kernel(now=True)
 
+    try:
+        loop.run_until_complete(start())
+    except BaseException:
+        loop.run_until_complete(stop())
+        raise
     return Batch(lambda: loop.run_until_complete(calls()), job.expected, lambda: loop.run_until_complete(stop()))
 
 
