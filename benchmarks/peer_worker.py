@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 THOUGHT = "Let me consider the number of ways once more. " * 8
@@ -240,7 +241,7 @@ def jupyter(job: Job) -> Batch:
     async def start() -> None:
         for i in range(job.size):
             # Over TCP two of many kernels take the same port, and one dies.
-            manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=os.path.abspath(f"kernel-{i}"))
+            manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=str(Path(f"kernel-{i}").absolute()))
             await manager.start_kernel()
             client: AsyncKernelClient = manager.client()
             client.start_channels()

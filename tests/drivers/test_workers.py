@@ -193,6 +193,14 @@ def test_what_the_trainer_said_holds_in_the_worker_that_follows_a_dead_one(envs)
     assert infos["final_info"]["rewards"]["spear"].tolist() == [pytest.approx(0.05)]
 
 
+def test_the_tools_on_offer_are_told_here_also_of_copies_and_when_a_worker_died(spread, single):
+    single.reset(seed=1)
+    spread.reset(seed=1)
+    kill(spread, 0)
+    spread.fork_env(0, [SLOTS - 1])
+    assert [spread.tools(i) for i in range(SLOTS)] == [single.tools] * SLOTS
+
+
 @pytest.mark.soak
 def test_what_timed_out_is_replayed_as_recorded(envs):
     vector = envs(1, workers=1, call_timeout_s=3.0)

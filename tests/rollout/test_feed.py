@@ -87,8 +87,9 @@ def bases(seed, slots, group_size):
     ("env_id", "options", "slots", "group_size", "batches"),
     [(LEDGER, {}, 6, 1, 3), (LEDGER, {"protocol": "openai"}, 6, 3, 3), (MATH, {}, 4, 2, 2)],
 )
+@pytest.mark.parametrize("backend", ["inline", "process"])
 def test_what_comes_out_of_the_stream_are_the_tokens_of_episodes_played_alone(
-    env_id, options, slots, group_size, batches
+    env_id, options, slots, group_size, batches, backend
 ):
     each = bases(7, slots, group_size)
     stream = TokenStream(2, group_size=group_size, max_lag=1)
@@ -101,7 +102,7 @@ def test_what_comes_out_of_the_stream_are_the_tokens_of_episodes_played_alone(
             stream.publish(version)
         return taken
 
-    taken = fed(stream, env_id, slots, engine, train, **options)
+    taken = fed(stream, env_id, slots, engine, train, backend=backend, **options)
     assert len(taken) == len({rollout.episode for rollout in taken}) == batches * 2 * group_size
     for rollout in taken:
         (row,) = rollout.rows()

@@ -177,7 +177,7 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
     @property
     def tools(self) -> list[dict[str, Any]]:
         """OpenAI function schemas of the tools on offer to the actor to move."""
-        return [tool.schema for tool in self.episode.toolkits[self.episode.to_move].tools]
+        return self._slot.tools
 
     @property
     def rewards(self) -> tuple[dict[str, float], float]:

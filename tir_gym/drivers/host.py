@@ -38,10 +38,20 @@ class Outline(NamedTuple):
     cut: int
     over: bool
     episodes: int
+    tools: list[dict[str, Any]] | None
+    """`Slot.tools`, where they may be others than those told last."""
 
     def ready(self, place: int) -> Ready:
         """The result itself."""
         return Ready(place, StepResult(*self.news), None if self.end is None else StepResult(*self.end))
+
+
+class Known(NamedTuple):
+    """What the front knows of a slot: its episode, how many of its recorded runs, and whose tools in which version."""
+
+    episode: Episode | None = None
+    recorded: int = 0
+    tools: tuple[str, int] | None = None
 
 
 class Host:
@@ -51,8 +61,7 @@ class Host:
         self._seats = seats
         self._replies: list[tuple[Any, ...]] = []
         self._tickets = [0] * len(seats.slots)
-        self._known: list[tuple[Episode | None, int]] = [(None, 0)] * len(seats.slots)
-        """The episode of each slot, and how many of its recorded runs were told."""
+        self._known = [Known()] * len(seats.slots)
 
     def replies(self) -> list[tuple[Any, ...]]:
         """What there is to say, after having looked once what has happened."""
@@ -74,7 +83,7 @@ class Host:
 
     def reset(self, place: int, ticket: int, options: Mapping[str, Any]) -> None:
         """`Seats.reset`; the result bears the ticket."""
-        self._known[place] = None, 0
+        self._known[place] = Known()
         self._begin(place, ticket, lambda: self._seats.reset(place, options))
 
     def send(self, place: int, ticket: int, action: Action) -> None:
@@ -125,18 +134,24 @@ class Host:
 
     def _knows(self, place: int) -> None:
         slot = self._seats.slots[place]
-        self._known[place] = slot.episode, len(slot.recorded)
+        episode = slot.episode
+        if episode is None:
+            return
+        offered = episode.to_move, episode.toolkits[episode.to_move].tools_version
+        self._known[place] = Known(episode, len(slot.recorded), offered)
 
     def _outline(self, ready: Ready) -> Outline:
-        slot, (known, told) = self._seats.slots[ready.place], self._known[ready.place]
-        episode = slot.episode
-        assert episode is not None
-        began = None if episode is known else (episode.task.id, episode.seed, slot.began_with)
-        recorded = list(slot.recorded[0 if began else told :])
+        slot, known = self._seats.slots[ready.place], self._known[ready.place]
         self._knows(ready.place)
+        episode, _, offered = self._known[ready.place]
+        assert episode is not None
+        fresh = episode is not known.episode
+        began = (episode.task.id, episode.seed, slot.began_with) if fresh else None
+        recorded = list(slot.recorded[0 if fresh else known.recorded :])
         end = None if ready.end is None else _fields(ready.end)
         over, count = bool(episode.outcome), self._seats.episodes(ready.place)
-        return Outline(_fields(ready.news), end, began, recorded, slot.cut, over, count)
+        tools = slot.tools if fresh or offered != known.tools else None
+        return Outline(_fields(ready.news), end, began, recorded, slot.cut, over, count, tools)
 
 
 def _fields(result: StepResult) -> Fields:

@@ -186,6 +186,10 @@ class Seats:
     def flush(self) -> None:
         """Nothing: turns begin when they are sent."""
 
+    def tools(self, i: int) -> list[dict[str, Any]]:
+        """`Slot.tools`."""
+        return self.slots[i].tools
+
     def set_progress(self, progress: Progress) -> None:
         """Say how far training is, to every slot."""
         for slot in self.slots:

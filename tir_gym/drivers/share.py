@@ -3,7 +3,7 @@
 import pickle
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tir_gym.core.action import Action
@@ -38,6 +38,8 @@ class Line:
     """`Seats.seed`."""
     past: Past | None = None
     """The episode as it was after its last turn."""
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    """`Slot.tools`."""
     turn: Turn | None = None
     ticket: int = 0
     """Of the turn: a result that bears another is of one that was broken off."""
@@ -224,6 +226,7 @@ def _note(line: Line, outline: Outline) -> None:
     assert past is not None
     info = outline.news[-1]
     past.recorded += outline.recorded
+    line.tools = line.tools if outline.tools is None else outline.tools
     past.cut, past.over, past.digest = outline.cut, outline.over, info["state_digest"]
     if not info["valid"]:
         past.failure = info["failure"] or info["outcome"]

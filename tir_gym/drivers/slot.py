@@ -267,6 +267,12 @@ class Slot:
         self.reward_faults = dict(other.reward_faults)
         self.groups, self.progress, self.began_with = other.groups, other.progress, other.began_with
 
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """OpenAI function schemas of the tools on offer to the actor to move."""
+        episode = self._playing()
+        return [tool.schema for tool in episode.toolkits[episode.to_move].tools]
+
     def state(self) -> EpisodeState:
         """The episode as data, restored by `begin_replay`."""
         episode = self._playing()

@@ -143,6 +143,10 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """End everything the episodes started."""
         self._seats.close()
 
+    def tools(self, i: int) -> list[dict[str, Any]]:
+        """OpenAI function schemas of the tools on offer in slot i, as `ToolEnv.tools`, for chat templates."""
+        return self._seats.tools(i)
+
     # --- without a barrier -------------------------------------------------------------------------------------------
     def send(self, actions: Sequence[ActionInput], env_ids: Sequence[int] | None = None) -> None:
         """Begin a turn in these slots (all of them). Returns at once; `recv` has the results.

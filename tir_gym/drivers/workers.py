@@ -177,7 +177,12 @@ class Workers:
         if other.answer:
             raise ForkError(f"slot {source} cannot be played again in the worker of slot {target}: {other.answer}")
         assert one.past is not None
-        other.past = one.past.copy()
+        other.past, other.tools = one.past.copy(), one.tools
+
+    def tools(self, i: int) -> list[dict[str, Any]]:
+        """`Seats.tools`."""
+        _, line = self._seats[i]
+        return line.tools
 
     def set_progress(self, progress: Progress) -> None:
         """`Seats.set_progress`."""

@@ -125,9 +125,7 @@ class _Feed:
         """Schemas for the chat template, where the protocol has native calls."""
         if not self._envs.settings[i].protocol.native:
             return []
-        episode = self._envs.slots[i].episode
-        assert episode is not None
-        return [tool.schema for tool in episode.toolkits[episode.to_move].tools]
+        return self._envs.tools(i)
 
     def _sample(self, i: int) -> None:
         if len(self._recorders[i].rollout) >= self._max_tokens:
