@@ -154,8 +154,7 @@ def to_padded(
         np.less(columns, lengths[:, None], out=attention)
     else:
         np.greater_equal(columns, starts[:, None], out=attention)
-    np.subtract(columns, starts[:, None], out=positions)
-    np.multiply(positions, attention, out=positions)
+    _lay(positions, [columns[:length] for length in lengths.tolist()], gaps, 0, side)
     np.equal(roles, Role.SAMPLED, out=loss)
     spread = out.advantages[:n]
     spread.fill(0.0)
