@@ -98,18 +98,19 @@ def test_an_episode_and_its_interpreter_go_on_in_another_process(env_id, options
     assert told_at_the_end in str(record["transcript"])
 
 
-def test_an_episode_of_a_vector_environment_goes_on_alone():
-    envs = tir_gym.make_vec(MATH, 2)
+@pytest.mark.parametrize("backend", ["inline", "process"])
+def test_an_episode_of_a_vector_environment_goes_on_alone(backend):
+    envs = tir_gym.make_vec(MATH, 2, backend=backend)
     _, infos = envs.reset(seed=[1, 2])
     said = completion(CALL.format("y = 41"))
     info = {key: infos[key][1] for key in ("messages", "context_version")}
     recorder = TokenRecorder(CODEC, info)
     _, rewards, _, _, infos = envs.step([said, said])
     recorder.step(said, rewards[1], {key: infos[key][1] for key in ("messages", "context_version", "outcome")})
-    partial = through_json(PartialEpisode.of(envs.slots[1], recorder))
+    partial = through_json(PartialEpisode.of(envs, recorder, 1))
     envs.send([CALL.format("while True: pass")], [1])
-    with pytest.raises(ValueError, match="the slot is at a turn"):
-        PartialEpisode.of(envs.slots[1], recorder)
+    with pytest.raises(ValueError, match="slot 1 is at a turn"):
+        PartialEpisode.of(envs, recorder, 1)
     envs.close()
     env = make(MATH)
     there = partial.resume(env, CODEC)

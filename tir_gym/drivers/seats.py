@@ -15,7 +15,7 @@ from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor
 from tir_gym.core.schema import EpisodeState
 from tir_gym.core.seeding import episode_seed
-from tir_gym.core.view import Groups, Progress
+from tir_gym.core.view import Groups, GroupView, Progress
 from tir_gym.drivers.env import choose_task
 from tir_gym.drivers.loop import Loop
 from tir_gym.drivers.past import Past
@@ -185,6 +185,14 @@ class Seats:
 
     def flush(self) -> None:
         """Nothing: turns begin when they are sent."""
+
+    def get_state(self, i: int) -> EpisodeState:
+        """`Slot.state`."""
+        return self.slots[i].state()
+
+    def began_with(self, i: int) -> tuple[GroupView, Progress]:
+        """`Slot.began_with`."""
+        return self.slots[i].began_with
 
     def tools(self, i: int) -> list[dict[str, Any]]:
         """`Slot.tools`."""

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor
+from tir_gym.core.schema import EpisodeState
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
-from tir_gym.core.view import Groups, Progress
+from tir_gym.core.view import Groups, GroupView, Progress
 from tir_gym.drivers.env import observation_space
 from tir_gym.drivers.infos import stack_infos
 from tir_gym.drivers.intake import ActionInput, to_action
@@ -143,6 +144,15 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """End everything the episodes started."""
         self._seats.close()
 
+    def get_state(self, i: int) -> EpisodeState:
+        """The episode of slot i as data, as `ToolEnv.get_state`. Raises `ValueError` in mid-turn."""
+        self._check_waits(i)
+        return self._seats.get_state(i)
+
+    def began_with(self, i: int) -> tuple[GroupView, Progress]:
+        """What the trainer had said when the episode of slot i began: other rollouts and how far training was."""
+        return self._seats.began_with(i)
+
     def tools(self, i: int) -> list[dict[str, Any]]:
         """OpenAI function schemas of the tools on offer in slot i, as `ToolEnv.tools`, for chat templates."""
         return self._seats.tools(i)
@@ -228,8 +238,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         cannot be copied.
         """
         for i in (source, *targets):
-            if i in self._out:
-                raise ValueError(f"slot {i} is at a turn: receive its result first")
+            self._check_waits(i)
             if self.settings[i] != self.settings[source]:
                 raise ValueError(f"slots {source} and {i} play different environments; neither can become the other")
         for target in targets:
@@ -321,6 +330,10 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         if never:
             raise ValueError(f"slots {never} have never been reset; reset them first")
         return mask
+
+    def _check_waits(self, i: int) -> None:
+        if i in self._out:
+            raise ValueError(f"slot {i} is at a turn: receive its result first")
 
     def _check_length(self, what: str, values: Sequence[Any]) -> None:
         if isinstance(values, str) or len(values) != self.num_envs:

@@ -12,8 +12,10 @@ from typing import Any
 from tir_gym.core.action import Action
 from tir_gym.core.domain import Setting
 from tir_gym.core.interfaces import Executor, ForkError
-from tir_gym.core.view import Groups, Progress
+from tir_gym.core.schema import EpisodeState
+from tir_gym.core.view import Groups, GroupView, Progress
 from tir_gym.drivers.links import Link, ProcessLink
+from tir_gym.drivers.past import Past
 from tir_gym.drivers.pickles import dumps
 from tir_gym.drivers.seats import Ready
 from tir_gym.drivers.share import DEATHS, DIED, Line, Share
@@ -67,6 +69,7 @@ class Workers:
             starts.append(functools.partial(_start, backend, dumps(seats, "a worker"), worker_options or {}))
         self.loop = self
         """What asyncio waits for."""
+        self._settings = settings
         self._made_in = os.getpid()
         self._closed = False
         self._poller = select.epoll()
@@ -179,6 +182,17 @@ class Workers:
         assert one.past is not None
         other.past, other.tools = one.past.copy(), one.tools
 
+    def get_state(self, i: int) -> EpisodeState:
+        """`Seats.get_state`. Raises `RuntimeError` for an episode that was lost with its worker."""
+        past = self._past(i)
+        if past.lost:
+            raise RuntimeError(f"the episode of slot {i} is lost: {past.lost}")
+        return past.state(self._settings[i])
+
+    def began_with(self, i: int) -> tuple[GroupView, Progress]:
+        """`Seats.began_with`."""
+        return self._past(i).began_with
+
     def tools(self, i: int) -> list[dict[str, Any]]:
         """`Seats.tools`."""
         _, line = self._seats[i]
@@ -205,6 +219,12 @@ class Workers:
         for share in self._shares:
             share.link.wait_closed()
         self._poller.close()
+
+    def _past(self, i: int) -> Past:
+        _, line = self._seats[i]
+        if line.past is None:
+            raise RuntimeError("no episode is being played: call reset first")
+        return line.past
 
     def _revive(self, share: Share) -> None:
         self._poller.unregister(share.link)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from tir_gym.core.schema import EpisodeState
 from tir_gym.core.view import NO_GROUP, NO_PROGRESS, GroupView, Progress
 from tir_gym.drivers.env import ToolEnv
-from tir_gym.drivers.slot import Slot
+from tir_gym.drivers.vector import ToolVectorEnv
 from tir_gym.rollout.codec import ChatCodec
 from tir_gym.rollout.record import RecordedGroup
 from tir_gym.rollout.recorder import TokenRecorder, pixels_of
@@ -34,16 +34,17 @@ class PartialEpisode(BaseModel):
     progress: Progress = NO_PROGRESS
 
     @classmethod
-    def of(cls, played: ToolEnv | Slot, recorder: TokenRecorder) -> "PartialEpisode":
-        """The episode that an environment (or a slot of a vector environment, `envs.slots[i]`) is playing.
+    def of(cls, env: ToolEnv | ToolVectorEnv, recorder: TokenRecorder, slot: int = 0) -> "PartialEpisode":
+        """The episode that an environment, or a slot of a vector environment, is playing.
 
         It can go on there all the same. Raises `ValueError` in mid-turn.
         """
-        if isinstance(played, Slot) and played.busy:
-            raise ValueError("the slot is at a turn: receive its result first")
-        group, progress = played.began_with
+        if isinstance(env, ToolEnv):
+            state, (group, progress) = env.get_state(), env.began_with
+        else:
+            state, (group, progress) = env.get_state(slot), env.began_with(slot)
         return cls(
-            state=played.get_state() if isinstance(played, ToolEnv) else played.state(),
+            state=state,
             tokens=recorder.rollout.data(),
             context_version=recorder.context_version,
             group=group,
