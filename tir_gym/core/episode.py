@@ -7,8 +7,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tir_gym.core.action import Action, Part, PartSpan, ToolCall
 from tir_gym.core.calls import CallDesk, Mailbox, Tally
@@ -40,23 +39,20 @@ TRUNCATING = {"max_turns": Outcome.TRUNCATED, "max_virtual_s": Outcome.TIMEOUT, 
 """Ends by a limit: the episode is truncated, whatever the verdict."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """The turn is not finished: new requests to carry out (none, where earlier ones are still running)."""
 
     requests: tuple[Request, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Entries as an actor reads them in its protocol: the results of a turn together, all else one by one."""
 
     entries: tuple[Entry, ...]
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """A finished turn: what the actor to move has not seen yet, as it reads it, and whether the episode is over."""
 
     to_move: str

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from tir_gym.core.action import Action, ToolCall
 
@@ -58,8 +58,7 @@ class RunStatus(StrEnum):
     EXECUTOR_ERROR = "executor_error"
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """Readings of the real machine: kept for people, never part of equality, digest or `info`."""
 
     wall_s: float = 0.0
@@ -75,8 +74,7 @@ TURN_OVER = "the time of the turn is over"
 """`Done.error` of a submission that the driver stopped, at a limit of its own for the whole turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostCall:
+class HostCall(NamedTuple):
     """Code in the session calls a tool and waits for `Session.answer(call_id, ...)`."""
 
     submission: int
@@ -350,8 +348,7 @@ class ToolSpec(ToolSignature, typing.Protocol):
         """The OpenAI function schema."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShownResult:
+class ShownResult(NamedTuple):
     """The outcome of one call as a protocol shows it."""
 
     call: ToolCall

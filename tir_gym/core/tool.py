@@ -102,11 +102,11 @@ class Tool:
     max_chars: int
     arguments: type[BaseModel] = field(repr=False)
     body: Body = field(repr=False)
+    waits: bool = field(init=False)
+    """True for a generator body: it yields requests and is sent their results."""
 
-    @property
-    def waits(self) -> bool:
-        """True for a generator body: it yields requests and is sent their results."""
-        return inspect.isgeneratorfunction(self.body)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "waits", inspect.isgeneratorfunction(self.body))
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,7 @@ class Source(StrEnum):
     INJECTED = "injected"
 
 
-@dataclass(frozen=True, slots=True)
-class TextPart:
+class TextPart(NamedTuple):
     """Text content."""
 
     text: str
@@ -50,11 +49,12 @@ def text_of(content: tuple[Content, ...]) -> str:
 
 def images_of(content: tuple[Content, ...]) -> tuple[ImagePart, ...]:
     """The image parts, in order."""
+    if len(content) == 1 and isinstance(content[0], TextPart):
+        return ()
     return tuple(part for part in content if isinstance(part, ImagePart))
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Characters [start, end) of an entry's text: who wrote them, in which role, and who may see them."""
 
     source: Source
@@ -65,8 +65,7 @@ class Span:
     visible_to: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One contribution to the transcript: a completion, a tool's results, a user's words, the task itself.
 
     `id` is stable within the episode. `call` is the index in the call log that a tool entry answers, else -1.
