@@ -14,7 +14,10 @@ import asyncio
 import json
 import os
 import re
+import socket
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +81,8 @@ def ours(env_id: str, job: Job) -> Batch:
     report = default_executor().report()
     lacking = [layer for layer, verdict in report.items() if layer != "tier" and verdict != "enforced"]
     isolation = f"jail, tier {report['tier']}, " + (f"all but {', '.join(lacking)}" if lacking else "all layers")
-    return Batch(step, {"answer": RIGHT, "text": "^"}.get(job.work, job.expected), envs.close, isolation)
+    pattern = {"answer": RIGHT, "text": "the turn has no action"}.get(job.work, job.expected)
+    return Batch(step, pattern, envs.close, isolation)
 
 
 # --- GEM -------------------------------------------------------------------------------------------------------------
@@ -231,6 +235,73 @@ def openenv(job: Job) -> Batch:
     return Batch(lambda: [tool.run(job.program).stdout for tool in tools], job.expected)
 
 
+def openenv_server(job: Job) -> Batch:
+    from openenv.core.generic_client import GenericEnvClient
+
+    listener = socket.create_server(("127.0.0.1", 0), backlog=job.size)
+    number = listener.fileno()
+    server = subprocess.Popen([sys.executable, __file__, "serve-openenv", str(number)], pass_fds=[number])
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    clients = [GenericEnvClient(url, connect_timeout_s=300, message_timeout_s=600) for _ in range(job.size)]
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()  # pings are answered between steps, too
+
+    def all_of(does: Callable[[Any], Any]) -> list[Any]:
+        async def gathered() -> list[Any]:
+            return await asyncio.gather(*(does(client) for client in clients))
+
+        return asyncio.run_coroutine_threadsafe(gathered(), loop).result()
+
+    def close() -> None:
+        all_of(lambda client: client.close())
+        server.terminate()
+        server.wait()
+
+    try:
+        all_of(lambda client: client.reset())
+    except BaseException:
+        server.kill()
+        raise
+    turn = {"thought": THOUGHT, "code": job.program}
+    pattern = "no code" if job.work == "text" else job.expected
+    return Batch(lambda: [result.observation["printed"] for result in all_of(lambda c: c.step(turn))], pattern, close)
+
+
+def serve_openenv(listener: int) -> None:
+    """OpenEnv's server around its Python tool, as its coding environment is: one process, threads for its sessions."""
+    import uvicorn
+    from openenv.core.env_server import Action, Environment, Observation, State, create_app
+    from openenv.core.tools import PyExecutor
+
+    class Turn(Action):  # type: ignore[misc]
+        thought: str
+        code: str
+
+    class Printed(Observation):  # type: ignore[misc]
+        printed: str
+
+    class Coding(Environment):  # type: ignore[misc]
+        SUPPORTS_CONCURRENT_SESSIONS = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._tool = PyExecutor(additional_imports=["numpy", "numpy.*", "sympy", "sympy.*"])
+
+        def reset(self, **_: Any) -> Printed:
+            return Printed(printed="")
+
+        def step(self, action: Turn, **_: Any) -> Printed:
+            return Printed(printed=self._tool.run(action.code).stdout if action.code else "no code")
+
+        @property
+        def state(self) -> State:
+            return State()
+
+    app = create_app(Coding, Turn, Printed, max_concurrent_envs=MANY)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([socket.socket(fileno=listener)])
+
+
 def jupyter(job: Job) -> Batch:
     from jupyter_client.asynchronous.client import AsyncKernelClient
     from jupyter_client.manager import AsyncKernelManager
@@ -287,12 +358,16 @@ SUITES: dict[str, tuple[str, Callable[[Job], Batch]]] = {
     "reasoning-gym": ("reasoning-gym", reasoning_gym),
     "verifiers": ("verifiers", verifiers),
     "openenv": ("openenv-core", openenv),
+    "openenv-server": ("openenv-core", openenv_server),
     "jupyter": ("ipykernel", jupyter),
 }
 
 
 def main() -> None:
     """Serve requests until there are no more."""
+    if sys.argv[1] == "serve-openenv":
+        serve_openenv(int(sys.argv[2]))
+        return
     out = os.fdopen(os.dup(1), "w")  # what a suite prints goes elsewhere
     os.dup2(2, 1)
     package, make = SUITES[sys.argv[1]]

@@ -5,12 +5,12 @@
 Each peer lives in a virtual environment of its own, FOLDER/NAME; `--install` makes those that are missing from the
 package index. Every suite, ours too, plays in a process of its own (`peer_worker.py`), at its documented defaults and
 in its fastest mode. A size of a piece of work is measured in rounds, in each of which every suite has its turn; every
-reply is checked. PYTHONDONTWRITEBYTECODE is taken from the environment and all peers are compiled first: without
-that, those that start an interpreter for every call would compile sympy anew each time, and look four times as slow.
+reply is checked. PYTHONDONTWRITEBYTECODE is not set for any of them and all peers are compiled first: without that,
+those that start an interpreter for every call would compile sympy anew each time, and look four times as slow.
 """
 
 import argparse
-import compileall
+import contextlib
 import json
 import os
 import select
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ PINS = {
 CANNOT = (
     "verl-tool: not on the package index",
     "tau2-bench: not on the package index (`tau2` there is another package)",
-    "OpenEnv's coding environment and its WebSocket server: in its repository only; its interpreter is measured alone",
+    "OpenEnv's coding environment: in its repository only; its interpreter is measured alone and behind its server",
     "verifiers' PythonEnv: runs in a vendor's remote sandboxes; from 0.4 on each rollout starts a harness program",
     "GEM with bubblewrap: does not find an interpreter that lives in a virtual environment",
 )
@@ -57,7 +58,7 @@ CANNOT = (
 
 @dataclass(frozen=True)
 class Suite:
-    """A column: how `peer_worker.py` calls it, whose environment it needs ("" for ours), what it can do."""
+    """A row: how `peer_worker.py` calls it, whose environment it needs ("" for ours), what it can do."""
 
     name: str
     mode: str
@@ -79,6 +80,7 @@ SUITES = (
     Suite("SkyRL-Gym, loop", "skyrl-loop", "skyrl", "none", "no", ("text", "answer")),
     Suite("SkyRL-Gym PersistentREPL (no imports)", "skyrl-repl", "skyrl", "none", "yes", ("sum",)),
     Suite("OpenEnv PyExecutor", "openenv", "openenv", "none (allow-list on the syntax tree)", "yes", CODE),
+    Suite("OpenEnv server, WebSocket", "openenv-server", "openenv", "server (allow-list)", "yes", ("text", *CODE)),
     Suite("Jupyter kernels", "jupyter", "jupyter", "process", "yes", CODE, most=64),
     Suite("TextArena", "textarena", "textarena", "none", "no", ("text",)),
     Suite("verifiers SingleTurnEnv", "verifiers", "verifiers", "none", "no", ("answer",)),
@@ -88,7 +90,7 @@ SUITES = (
 
 HEAD = (
     *("suite", "isolation", "state lasts", "turns/s", "ours to it (spread)", "right"),
-    *("step p50, p99 ms", "CPU ms a turn", "peak MB PSS"),
+    *("step p50, p99 ms (steps)", "CPU ms a turn", "peak MB PSS"),
 )
 
 
@@ -135,10 +137,11 @@ class Worker:
     def memory(self) -> float:
         """The most MB PSS that the process tree takes during a step, which is not among those timed."""
         self._send({"do": "step", "seconds": 0.0})
+        until = time.monotonic() + self._patience
         most = pss_mb(self._tree())
-        while not self._readable(0.1):
+        while not self._readable(0.1) and time.monotonic() < until:
             most = max(most, pss_mb(self._tree()))
-        self._answer()
+        self._answer("step")
         return max(most, pss_mb(self._tree()))
 
     def close(self) -> None:
@@ -150,12 +153,13 @@ class Worker:
             print(f"{self.suite.name} did not close", file=sys.stderr)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            stream.close()
-        try:
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(10)
-        except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
         self._said.close()
         self._folder.cleanup()
 
@@ -164,8 +168,9 @@ class Worker:
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `_answer` says how
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
 
     def _readable(self, seconds: float) -> bool:
         assert self._process.stdout is not None
@@ -173,13 +178,13 @@ class Worker:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         self._send(request)
+        return self._answer(request["do"])
+
+    def _answer(self, to: str) -> dict[str, Any]:
+        assert self._process.stdout is not None
         if not self._readable(self._patience):
             os.killpg(self._process.pid, signal.SIGKILL)
-            raise WorkerError(f"no answer to {request['do']!r} in {self._patience:.0f} s")
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
+            raise WorkerError(f"no answer to {to!r} in {self._patience:.0f} s")
         line = self._process.stdout.readline()
         if not line:
             self._said.seek(0)
@@ -193,7 +198,7 @@ class Worker:
 def compare(
     work: str, size: int, suites: list[tuple[Suite, Path]], chosen: argparse.Namespace
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row for every suite, ours first, and what could not be measured."""
+    """A row for every suite, ours (the first) before the others, and what could not be measured."""
     workers: list[Worker] = []
     lost = []
     rounds: dict[str, list[dict[str, Any]]] = {}
@@ -219,6 +224,8 @@ def compare(
     finally:
         for worker in workers:
             worker.close()
+    if suites[0][0].name not in rounds:
+        return [], [*lost, f"all, {work} at {size}: ratios are to {suites[0][0].name}"]
     rows: list[dict[str, Any]] = []
     own: list[float] = []
     for worker in workers:
@@ -256,12 +263,12 @@ def compare(
 
 def measure(chosen: argparse.Namespace) -> Result:
     """All work at all sizes."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compile_all(chosen.peers)
     found: Result = {"machine": machine(), "rows": [], "left_out": []}
     suites = []
     for suite in SUITES:
         python = chosen.peers / suite.home / "bin" / "python" if suite.home else Path(sys.executable)
-        if chosen.only and suite.mode not in chosen.only:
+        if chosen.only and suite.mode not in ("tir_gym", *chosen.only):
             continue
         if not suite.home or python.exists():
             suites.append((suite, python.absolute()))
@@ -272,7 +279,7 @@ def measure(chosen: argparse.Namespace) -> Result:
         for size in chosen.sizes:
             able = []
             for suite, python in suites:
-                expected = slow.get((suite.name, work), 0.0) * size
+                expected = slow.get((suite.name, work), 0.0) * size if suite.home else 0.0
                 if work not in suite.works:
                     continue
                 if expected > chosen.longest:
@@ -303,6 +310,16 @@ def install(folder: Path) -> None:
                 print(f"{name} cannot be installed here", file=sys.stderr)
 
 
+def compile_all(folder: Path) -> None:
+    """Compile every peer's modules by its own interpreter."""
+    for name in PINS:
+        if (python := folder / name / "bin" / "python").exists():
+            print(f"compiling {name}", file=sys.stderr)
+            packages = [str(path) for path in (folder / name).glob("lib/python*/site-packages")]
+            # What packages ship for other Pythons does not compile.
+            subprocess.run([python, "-m", "compileall", "-qq", "-j0", *packages], check=False)
+
+
 # --- the tables ------------------------------------------------------------------------------------------------------
 def show(found: Result) -> str:
     """A table for each piece of work at each size, as Markdown."""
@@ -318,7 +335,8 @@ def show(found: Result) -> str:
         for row in rows:
             ratio = f"{number(row['ratio'])} ({number(row['ratio_low'])} to {number(row['ratio_high'])})"
             cells = [row["suite"], row["isolation"], row["lasting"], number(row["rate"]), ratio, f"{row['right']:.0%}"]
-            cells += [f"{number(row['p50_ms'])}, {number(row['p99_ms'])}", number(row["cpu_ms"]), number(row["pss_mb"])]
+            cells.append(f"{number(row['p50_ms'])}, {number(row['p99_ms'])} ({row['steps']})")
+            cells += [number(row["cpu_ms"]), number(row["pss_mb"])]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     versions = dict.fromkeys(f"{row['suite']}: {row['version']}" for row in found["rows"])
@@ -366,21 +384,18 @@ def main() -> None:
     parser.add_argument("--install", action="store_true", help="make the environments that are missing")
     parser.add_argument("--full", action="store_true", help="64 and 256 episodes, 3 rounds; half an hour")
     parser.add_argument("--work", nargs="+", choices=WORK, default=list(WORK))
-    parser.add_argument("--only", nargs="+", choices=[suite.mode for suite in SUITES], help="these suites")
+    parser.add_argument("--only", nargs="+", choices=[suite.mode for suite in SUITES], help="these beside ours")
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, default=0.5, help="that a suite's turn in a round takes at least")
     parser.add_argument("--longest", type=float, default=60.0, help="seconds of a step beyond which none is tried")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds after which a suite is given up")
-    add_options(parser)
+    add_options(parser, plots=True)
     chosen = parser.parse_args()
     chosen.sizes = chosen.sizes or ([64, 256] if chosen.full else [16])
     chosen.rounds = chosen.rounds or (3 if chosen.full else 2)
     if chosen.install and not chosen.read:
         install(chosen.peers)
-    if not chosen.read:
-        for packages in chosen.peers.glob("*/lib/python*/site-packages"):
-            compileall.compile_dir(packages, quiet=2, workers=0)
     report("peers", chosen, lambda: measure(chosen), show, draw)
 
 

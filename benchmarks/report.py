@@ -7,22 +7,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 FIGURES = PAGE.with_name("figures")
 Result = dict[str, Any]
 """What a benchmark found, as JSON: `machine` in words, `ratios` (name -> number, more is better), its own figures."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """What `report` needs to know."""
+def add_options(parser: argparse.ArgumentParser, *, plots: bool = False) -> None:
+    """What `report` needs to know; files are read at once, so that a wrong one costs no measurement."""
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found")
-    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing, take what --json wrote")
-    parser.add_argument("--plot", action="store_true", help="draw docs/figures (needs matplotlib)")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="end with status 1 where a ratio has fallen")
+    parser.add_argument("--read", type=written, metavar="FILE", help="measure nothing, take what --json wrote")
+    parser.add_argument("--compare", type=baseline, metavar="FILE", help="end with status 1 where a ratio has fallen")
     parser.add_argument("--tolerance", type=float, default=0.3, help="the share by which a ratio may fall (0.3)")
+    if plots:
+        parser.add_argument("--plot", action="store_true", help="draw docs/figures (needs the extra visual)")
+
+
+def written(file: str) -> Result:
+    """What `--json` wrote. Raises `argparse.ArgumentTypeError` where the file is no such thing."""
+    try:
+        result = json.loads(Path(file).read_text())
+    except FileNotFoundError:
+        raise argparse.ArgumentTypeError(f"there is no {file}; a run with --json {file} writes it") from None
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{file} cannot be read: {error}") from None
+    if not isinstance(result, dict) or not isinstance(result.get("ratios"), dict):
+        raise argparse.ArgumentTypeError(f"{file} is not what --json writes now; make it again")
+    return result
+
+
+def baseline(file: str) -> dict[str, float]:
+    """The ratios of such a file. Raises `argparse.ArgumentTypeError` where there are none to compare with."""
+    ratios: dict[str, float] = written(file)["ratios"]
+    if not ratios:
+        raise argparse.ArgumentTypeError(f"{file} holds no ratios, so nothing can be compared with it; make it again")
+    return ratios
 
 
 def report(
@@ -33,21 +53,22 @@ def report(
     draw: Callable[[Result], None] | None = None,
 ) -> None:
     """Measure (or read), print, write, draw and compare, as the options say. Raises `SystemExit` of the gate."""
-    result: Result = json.loads(chosen.read.read_text()) if chosen.read else measure()
+    if draw is not None and chosen.plot:
+        plotter()  # an hour before it would be missed
+    result: Result = chosen.read or measure()
     if chosen.json:
         chosen.json.write_text(json.dumps(result, indent=1) + "\n")
     text = show(result)
     print(text)
     if chosen.write:
         write(name, text)
-    if chosen.plot and draw is not None:
+    if draw is not None and chosen.plot:
         FIGURES.mkdir(exist_ok=True)
         draw(result)
     if chosen.compare:
-        baseline: Result = json.loads(chosen.compare.read_text())
-        if fallen := regressions(result["ratios"], baseline["ratios"], chosen.tolerance):
-            sys.exit("\n".join(["slower than the baseline:", *fallen]))
-        print(f"no ratio is more than {chosen.tolerance:.0%} below {chosen.compare}")
+        if fallen := regressions(result["ratios"], chosen.compare, chosen.tolerance):
+            sys.exit("\n".join([f"more than {chosen.tolerance:.0%} below the baseline, or not measured:", *fallen]))
+        print(f"none of {len(chosen.compare)} ratios is more than {chosen.tolerance:.0%} below the baseline")
 
 
 def write(name: str, text: str) -> None:
@@ -79,11 +100,6 @@ def regressions(ratios: dict[str, float], baseline: dict[str, float], tolerance:
         elif not now >= before * (1 - tolerance):  # nan is no pass
             found.append(f"{name}: {before:.3g}, now {now:.3g} ({now / before - 1:+.0%})")
     return found
-
-
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median, smallest and largest."""
-    return float(np.median(values)), float(min(values)), float(max(values))
 
 
 def number(value: float) -> str:

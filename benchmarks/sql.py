@@ -1,5 +1,6 @@
 """What SQL costs: a query beyond SQLite's own time, turns a second, worlds, resets, verdicts. One line a figure."""
 
+import argparse
 import multiprocessing
 import sqlite3
 import statistics
@@ -97,6 +98,7 @@ def worlds() -> None:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     database = Generated("shop", 0, 14_000, 0.1, False)
     print(f"database: {len(database.content()) / 1e6:.1f} MB")
     plain = sqlite3.connect(":memory:")

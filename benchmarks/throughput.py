@@ -252,12 +252,14 @@ def measure_all(chosen: argparse.Namespace) -> Result:
     executor = default_executor()
     executor.acquire()
     runs = []
-    for repeat in range(chosen.repeats):
-        print(f"round {repeat + 1} of {chosen.repeats}", file=sys.stderr)
-        runs.append(
-            single(chosen.rounds) + batches(chosen.sizes, chosen.rounds) + subprocesses(max(5, chosen.rounds // 40))
-        )
-    executor.release()
+    try:
+        for repeat in range(chosen.repeats):
+            print(f"round {repeat + 1} of {chosen.repeats}", file=sys.stderr)
+            runs.append(
+                single(chosen.rounds) + batches(chosen.sizes, chosen.rounds) + subprocesses(max(5, chosen.rounds // 40))
+            )
+    finally:
+        executor.release()
     rows = medians(runs)
     text = f"{table(rows)}\n\nMeasured on {about}; medians of {chosen.repeats} interleaved rounds."
     unit = next(row.rate for row in rows if row.name == "subprocess: python -c")

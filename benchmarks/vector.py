@@ -5,11 +5,11 @@
 Turns: every step takes one turn in every episode, and all results are checked; a figure is the median of interleaved
 rounds, the ratio is to a fixed piece of plain Python timed in turn with it (`machine.reference`).
 
-Generator: an engine that decodes at most `slots` sequences at once, each for as long as a log-normal draw says, is
-simulated by timers in real time; the tools are real code that really sleeps in real sandboxes, and both ways of driving
-get the same draws. There are twice as many episodes as slots (for heavy-tailed tools also as many). *Busy* is the share
-of time in which at least one sequence is decoded (the engine is not waiting for environments), *full* the share of its
-slots' time that is used.
+Generator: an engine that decodes at most `slots` sequences at once, each for as long as is drawn (`--generation`), is
+simulated by timers in real time; the tools are real code that really sleeps in real sandboxes, and the k-th turn of an
+episode takes as long whichever way it is driven. There are twice as many episodes as slots (for heavy-tailed tools also
+as many). *Busy* is the share of time in which at least one sequence is decoded (the engine is not waiting for
+environments), *full* the share of its slots' time that is used.
 """
 
 import argparse
@@ -35,14 +35,14 @@ from tir_gym.envs.registration import default_executor
 ID = "tir/MathCode-v0"
 THOUGHT = "<think>" + "Let me consider the number of ways once more. " * 8 + "</think>"
 PROGRAMS = {
-    "text": ("", ""),
+    "text": ("", "the turn has no action"),
     "python": ("print(sum(i * i for i in range(100)))", "328350"),
     "numpy": ("import numpy as np; print(int(np.linalg.det(np.eye(3)) * 2 + 7529.5))", "7531"),
 }
 MB_A_SESSION = 5
 """More than an idle interpreter takes: python turns are left out where there is not room for so much."""
 GENERATION_S, TOOL_S, CAP_S = 0.5, 0.25, 8.0
-"""Mean seconds of a generation and of a tool call, and the longest call."""
+"""Mean seconds of a generation and of a tool call, and the longest of either."""
 
 
 def call(code: str) -> str:
@@ -115,7 +115,10 @@ def room_for(size: int) -> bool:
 
 
 def start(size: int, rounds: int) -> dict[str, Any]:
-    """Seconds from nothing to `size` isolated episodes, and to the first reply of each; memory when all are idle."""
+    """Seconds to `size` isolated episodes, and to the first reply of each; memory when all are idle.
+
+    The fork server runs before: a process starts it once, whatever is made afterwards.
+    """
     resets, replies, memory = [], [], []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -191,23 +194,25 @@ class Generator:
         self._last = now
 
 
-def latencies(kind: str, shape: tuple[int, int], mean: float, cap: float) -> NDArray[np.float64]:
+def latencies(kind: str, shape: tuple[int, int], mean: float, sigma: float, seed: int) -> NDArray[np.float64]:
     """Seconds drawn from a distribution with this mean before the cap: the same at every call.
 
-    constant; lognormal (sigma 1); heavy: Pareto with the exponent 1.2.
+    constant; lognormal (of this sigma); heavy: Pareto with the exponent 1.2.
     """
-    rng = np.random.default_rng(8)
-    if kind == "constant":
-        return np.full(shape, mean)
-    if kind == "lognormal":
-        return np.minimum(cap, mean * rng.lognormal(-0.5, 1.0, shape))
-    return np.minimum(cap, mean * (1 - 1 / 1.2) * (1 + rng.pareto(1.2, shape)))
+    rng = np.random.default_rng(seed)
+    drawn = {
+        "constant": lambda: np.ones(shape),
+        "lognormal": lambda: rng.lognormal(-(sigma**2) / 2, sigma, shape),
+        "heavy": lambda: (1 - 1 / 1.2) * (1 + rng.pareto(1.2, shape)),
+    }[kind]()
+    return np.minimum(CAP_S, mean * drawn)
 
 
-def generate(kind: str, driver: str, slots: int, size: int, turns_each: int, scale: float) -> dict[str, Any]:
-    """One way of driving against one kind of tool, until `turns_each` turns an episode are done on average."""
-    generations = np.random.default_rng(9).lognormal(-0.125, 0.5, (size, turns_each)) * GENERATION_S * scale
-    sleeps = latencies(kind, (size, turns_each), TOOL_S * scale, CAP_S * scale)
+def generate(kind: str, driver: str, slots: int, size: int, chosen: argparse.Namespace) -> dict[str, Any]:
+    """One way of driving against one kind of tool, until `--turns` turns an episode are done on average."""
+    turns_each = chosen.turns
+    generations = latencies(chosen.generation, (size, turns_each), GENERATION_S, 0.5, 9) * chosen.scale
+    sleeps = latencies(kind, (size, turns_each), TOOL_S, 1.0, 8) * chosen.scale
     envs = make(size)
     envs.reset(seed=0)
     turn(envs, "python")
@@ -215,10 +220,10 @@ def generate(kind: str, driver: str, slots: int, size: int, turns_each: int, sca
 
     def action(i: int) -> str:
         played[i] += 1
-        return call(f"import time; time.sleep({sleeps[i, (played[i] - 1) % turns_each]:.4f}); print('woke', {i})")
+        return call(f"import time; time.sleep({sleeps[i, (played[i] - 1) % turns_each]:.4f}); print('woke {i}.')")
 
     def check(ids: list[int], observations: list[str]) -> None:
-        wrong = [text for i, text in zip(ids, observations, strict=True) if f"woke {i}" not in text]
+        wrong = [text for i, text in zip(ids, observations, strict=True) if f"woke {i}." not in text]
         if wrong:
             raise RuntimeError(f"a tool that sleeps gave {wrong[0]!r}")
 
@@ -246,7 +251,8 @@ def generate(kind: str, driver: str, slots: int, size: int, turns_each: int, sca
     wall = time.perf_counter() - begin
     busy, full = generator.used()
     envs.close()
-    row = {"tools": kind, "driver": driver, "slots": slots, "episodes": size, "busy": busy, "full": full}
+    row = {"generation": chosen.generation, "tools": kind, "driver": driver, "slots": slots, "episodes": size}
+    row |= {"busy": busy, "full": full}
     return row | {"turns": count, "rate": count / wall, "slowest_tool_s": float(sleeps.max())}
 
 
@@ -270,13 +276,12 @@ def measure(chosen: argparse.Namespace) -> Result:
             for driver in ("barrier", "send/recv"):
                 print(f"generator, {kind} tools, {driver}", file=sys.stderr)
                 size = each * chosen.slots
-                row = generate(kind, driver, chosen.slots, size, chosen.turns, chosen.scale)
-                found["generator"].append(row)
+                found["generator"].append(generate(kind, driver, chosen.slots, size, chosen))
     finally:
         executor.release()
     found["ratios"] = {f"{row['kind']} at {row['episodes']}": row["ratio"] for row in found["turns"]}
     for barrier, free in zip(found["generator"][::2], found["generator"][1::2], strict=True):
-        name = f"{free['tools']} tools, {free['episodes']} episodes"
+        name = f"{free['generation']} completions, {free['tools']} tools, {free['episodes']} episodes"
         found["ratios"][f"{name}: busy"] = free["busy"]
         found["ratios"][f"{name}: turns to the barrier's"] = free["rate"] / barrier["rate"]
     found["load_after"] = os.getloadavg()[0]
@@ -300,7 +305,9 @@ def show(found: Result) -> str:
         cells = [number(row[key]) for key in ("reset_s", "reply_s", "pss_mb")]
         lines.append(f"| {row['episodes']:,} | {' | '.join(cells)} |")
     if found["generator"]:
-        lines += ["", f"A generator of {found['generator'][0]['slots']} slots, simulated in real time:", ""]
+        first = found["generator"][0]
+        drawn = first.get("generation", "lognormal")
+        lines += ["", f"A generator of {first['slots']} slots ({drawn} completions), simulated in real time:", ""]
         lines += ["| tools | episodes | driven by | busy | slots full | turns/s | slowest call s |"]
         lines += ["|---|---:|---|---:|---:|---:|---:|"]
         for row in found["generator"]:
@@ -357,9 +364,10 @@ def main() -> None:
     parser.add_argument("--start", type=int, nargs="*", help="episodes to start (32; full: 256)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--slots", type=int, help="of the generator (16; full: 128; 0: no generator)")
+    parser.add_argument("--generation", choices=("constant", "lognormal", "heavy"), default="lognormal")
     parser.add_argument("--turns", type=int, default=8, help="an episode, with the generator")
     parser.add_argument("--scale", type=float, default=1.0, help="of the seconds that generator and tools take")
-    add_options(parser)
+    add_options(parser, plots=True)
     chosen = parser.parse_args()
     if chosen.sizes is None:
         chosen.sizes = [1, 4, 16, 64, 256, 1024, 4096] if chosen.full else [1, 16, 64]

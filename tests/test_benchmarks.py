@@ -1,5 +1,6 @@
 """The benchmarks run; what they find is not asserted."""
 
+import argparse
 import json
 import os
 import subprocess
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from benchmarks.report import regressions
+from benchmarks import peers
+from benchmarks.report import add_options, regressions
 from benchmarks.vector import Generator
 from tests.processes import descendants
 
@@ -65,6 +68,21 @@ def test_the_vector_environment_is_measured_and_keeps_a_generator_busy():
     )
 
 
+def test_token_batches_are_measured():
+    found = figures("batch", "--rows", "40", "--rounds", "1")
+    assert len(found["ratios"]) == 7
+    assert all(ratio > 0 for ratio in found["ratios"].values())
+    assert "padded to 40 x 2,048" in found["text"]
+    assert "Padding waste" in found["text"]
+
+
+@pytest.mark.soak
+def test_episodes_are_measured_alone_and_in_batches():
+    found = figures("throughput", "--rounds", "8", "--repeats", "1", "--sizes", "2")
+    assert {"env.reset at 1", "python turn at 1", "vector: text turn at 2"} <= found["ratios"].keys()
+    assert all(ratio > 0 for ratio in found["ratios"].values())
+
+
 def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp_path):
     size = ["--sizes", "2", "--rounds", "1", "--seconds", "0", "--work", "sum", "answer"]
     found = figures("peers", "--peers", str(tmp_path), *size, "--only", "tir_gym", "gem")
@@ -73,6 +91,51 @@ def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp
     assert all(row["right"] == 1 and row["cpu_ms"] >= 0 and row["ratio"] > 0 for row in found["rows"])
     assert any(line.startswith("gem: no ") for line in found["left_out"])
     assert any(line.startswith("verl-tool") for line in found["left_out"])
+
+
+def test_without_ours_nothing_is_compared():
+    """A peer is never taken for ours."""
+    chosen = argparse.Namespace(rounds=1, seconds=0.0, patience=60.0)
+    gem = next(suite for suite in peers.SUITES if suite.mode == "gem")
+    rows, lost = peers.compare("text", 1, [(gem, Path(sys.executable))], chosen)
+    assert rows == []
+    assert "No module named 'gem'" in lost[0]
+    assert "ratios are to" in lost[1]
+
+
+def test_a_worker_that_ends_is_one_suite_less(tmp_path, monkeypatch):
+    script = tmp_path / "worker.py"
+    script.write_text("""input(), print('{"version": "1", "isolation": ""}', flush=True)""")
+    monkeypatch.setattr(peers, "WORKER", script)
+    worker = peers.Worker(peers.SUITES[0], Path(sys.executable), "text", 1, 60.0)
+    worker._process.wait()
+    with pytest.raises(peers.WorkerError):
+        worker.turns(0.0)
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "there is no"),
+        ("{", "cannot be read"),
+        ("[]", "make it again"),
+        ('{"machine": "here"}', "make it again"),
+        ('{"ratios": {}}', "holds no ratios"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused_before_anything_is_measured(tmp_path, capsys, content, complaint):
+    file = tmp_path / "baseline.json"
+    if content is not None:
+        file.write_text(content)
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--compare", str(file)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert str(file) in said
 
 
 def test_a_ratio_may_fall_within_the_tolerance_and_no_further():
