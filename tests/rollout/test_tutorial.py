@@ -48,6 +48,7 @@ def test_the_tutorial(server, capsys):
         "10 episodes, mean score 1.0",
     ):
         assert expected in everything
+    assert everything.count(r"42\n</result>") == 4  # of `envs.send` without a barrier
     assert sorted(re.findall(r"^(\d) solved 2$", everything, re.MULTILINE)) == list("01234567")
 
     (shell,) = [text.replace(URL, server.url) for language, text in BLOCKS if not language]
