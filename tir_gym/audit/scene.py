@@ -110,11 +110,6 @@ class Cheat:
     domain: str = ""
     hedged: bool = False
 
-    @property
-    def says(self) -> str:
-        """What it tries, in a sentence."""
-        return (self.turns.__doc__ or "").strip()
-
     def policy(self, known: Counter[str]) -> PolicyMaker:
         """A maker of policies that play it; after its last turn they say nothing."""
 

@@ -63,7 +63,7 @@ class Op:
 
 Node: TypeAlias = Num | Const | Sym | Op
 
-ONE, ZERO, MINUS = Num(Fraction(1)), Num(Fraction(0)), Num(Fraction(-1))
+ZERO, MINUS = Num(Fraction(0)), Num(Fraction(-1))
 
 FUNCTIONS = frozenset(
     """sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp abs floor ceil factorial

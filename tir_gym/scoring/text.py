@@ -76,11 +76,6 @@ def length_aware_bleu(answer: str, gold: str) -> float:
     return min(1.0, math.exp(1 - len(theirs) / len(mine))) * math.exp(logs / order)
 
 
-def many_answers(score: float, answers: int) -> float:
-    """A quarter of the score where more than ten answers were given. Source: verl-tool, code."""
-    return score / 4 if answers > 10 else score
-
-
 def white_black_list(answer: str, whitelist: Sequence[Sequence[str]], blacklist: Sequence[Sequence[str]] = ()) -> float:
     """1.0 if of every group of aliases in `whitelist` one stands in the answer as whole words, and none of `blacklist`.
 
