@@ -35,6 +35,16 @@ def empty_interpreter_ms() -> float:
     return statistics.median(taken)
 
 
+def median_us(run: Callable[[], object], times: int) -> float:
+    """The median of single calls, in microseconds."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1e6
+
+
 def reference(seconds: float = 0.05, clock: Callable[[], float] = time.perf_counter) -> float:
     """How often a second this machine, now, does a fixed piece of plain Python: what rates of a run are divided by.
 

@@ -364,7 +364,11 @@ def draw(found: Result) -> None:
         labels = [number(row["rate"]) + ("" if row["right"] == 1 else f" ({row['right']:.0%} right)") for row in rows]
         axes.bar_label(bars, labels, padding=3, fontsize="small")
         unit = "episodes" if rows[0]["work"] == "answer" else "turns"
-        axes.set_title(f"{rows[0]['work']}, {rows[0]['size']} episodes: {unit} a second", fontsize="medium", loc="left")
+        axes.set_title(
+            f"{rows[0]['work']}, {rows[0]['size']} episodes: {unit} a second (logarithmic)",
+            fontsize="medium",
+            loc="left",
+        )
         axes.set_xscale("log")
         rates = [row["rate"] for row in rows]
         axes.set_xlim(10 ** np.floor(np.log10(min(rates)) - 0.3), max(rates) * 10)

@@ -6,13 +6,12 @@ from the record in the first part (`reward`), reached anew in the second (`resco
 
 import argparse
 import os
-import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.machine import machine
+from benchmarks.machine import machine, median_us
 from benchmarks.report import write
 from tir_gym.core.schema import EpisodeRecord
 from tir_gym.drivers.env import ToolEnv
@@ -48,16 +47,6 @@ def finished() -> tuple[ToolEnv, EpisodeRecord]:
         env.step(f'{THOUGHT}<call name="python"><arg name="code">sum(i * i for i in range({number}))</arg></call>')
     env.step(f"{THOUGHT}<confidence>0.8</confidence><answer>12</answer>")
     return env, record_of(env)
-
-
-def median_us(run: Callable[[], object], times: int) -> float:
-    """The median of single calls, in microseconds."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken) * 1e6
 
 
 def scoring(times: int) -> list[tuple[str, str, str]]:

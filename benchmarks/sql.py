@@ -11,6 +11,7 @@ from pathlib import Path
 import gymnasium as gym
 
 import tir_gym
+from benchmarks.machine import median_us
 from tir_gym.core.task import GeneratedTasks
 from tir_gym.core.tool import Output
 from tir_gym.core.verify import Answer, Evidence
@@ -25,16 +26,6 @@ from tir_gym.envs.sql.world import SqlWorld
 
 QUERY = "SELECT status, COUNT(*), MAX(placed_on) FROM purchase GROUP BY status"
 ENVS = 256
-
-
-def microseconds(run: Callable[[], object], times: int) -> float:
-    """The median of single calls."""
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken) * 1e6
 
 
 def processor(run: Callable[[], object], times: int) -> float:
@@ -88,13 +79,13 @@ def worlds() -> None:
     base = Generated("shop", 0, 1_500, 0.1, False)
     world = SqlWorld(base)
     world.run("UPDATE purchase SET status = status")
-    step = microseconds(lambda: world.run("UPDATE purchase SET status = status WHERE id = 1"), 100)
+    step = median_us(lambda: world.run("UPDATE purchase SET status = status WHERE id = 1"), 100)
     print(f"a statement that changes one row of a world: {step:.0f} us")
-    print(f"a new world: {microseconds(lambda: SqlWorld(base), 500):.0f} us")
-    first = microseconds(lambda: SqlWorld(base).run("UPDATE purchase SET status = status WHERE id = 1"), 100)
+    print(f"a new world: {median_us(lambda: SqlWorld(base), 500):.0f} us")
+    first = median_us(lambda: SqlWorld(base).run("UPDATE purchase SET status = status WHERE id = 1"), 100)
     print(f"a new world and its first change: {first:.0f} us")
-    print(f"live fork of a world of {len(base.content()) >> 10} kB: {microseconds(world.fork, 100):.0f} us")
-    print(f"its digest: {microseconds(world.digest, 50) / 1e3:.1f} ms")
+    print(f"live fork of a world of {len(base.content()) >> 10} kB: {median_us(world.fork, 100):.0f} us")
+    print(f"its digest: {median_us(world.digest, 50) / 1e3:.1f} ms")
 
 
 def main() -> None:
@@ -104,8 +95,8 @@ def main() -> None:
     plain = sqlite3.connect(":memory:")
     plain.deserialize(database.content())
     kit = SqlToolkit(Desk(database, QueryLimits(rows=50), NOW))
-    own = microseconds(lambda: plain.execute(QUERY).fetchall(), 200)
-    tool = microseconds(lambda: called(kit, QUERY, 1), 500)
+    own = median_us(lambda: plain.execute(QUERY).fetchall(), 200)
+    tool = median_us(lambda: called(kit, QUERY, 1), 500)
     print(f"query: {own:.0f} us in SQLite, {tool:.0f} us as a tool call, {tool - own:.0f} us beyond")
     own = processor(lambda: plain.execute(QUERY).fetchall(), 200)
     for count in (1, ENVS):
@@ -115,12 +106,12 @@ def main() -> None:
         )
         print(f"{worker:.0f} us in the worker, {host + worker - own:.0f} us beyond")
     for count in (1, ENVS):
-        taken = microseconds(lambda n=count: called(kit, "SELECT 1", n), 1 + 2_000 // count) / count
+        taken = median_us(lambda n=count: called(kit, "SELECT 1", n), 1 + 2_000 // count) / count
         host, worker = (each / count for each in both(lambda n=count: called(kit, "SELECT 1", n), 1 + 2_000 // count))
         print(f"SELECT 1 as a tool call, {count} at once: {taken:.0f} us; {host:.0f} us of the host, ", end="")
         print(f"{worker:.0f} us of the worker")
     duck = SqlToolkit(DuckDesk(database, QueryLimits(rows=50), NOW))
-    print(f"SELECT 1 as a tool call on DuckDB: {microseconds(lambda: called(duck, 'SELECT 1', 1), 500):.0f} us")
+    print(f"SELECT 1 as a tool call on DuckDB: {median_us(lambda: called(duck, 'SELECT 1', 1), 500):.0f} us")
     engine("duckdb").close()
     worlds()
 
@@ -136,11 +127,11 @@ def main() -> None:
     _, info = env.reset(seed=0)
     options = {"task_id": info["task"]["id"]}
     print(f"reset to a known task, processor: {processor(lambda: env.reset(seed=0, options=options), 50):.0f} us")
-    print(f"reset to a known task: {microseconds(lambda: env.reset(seed=0, options=options), 50):.0f} us")
+    print(f"reset to a known task: {median_us(lambda: env.reset(seed=0, options=options), 50):.0f} us")
     seeds = iter(range(10_000))
     for _ in range(300):
         env.reset(seed=next(seeds))
-    print(f"reset to a new task (databases made): {microseconds(lambda: env.reset(seed=next(seeds)), 200):.0f} us")
+    print(f"reset to a new task (databases made): {median_us(lambda: env.reset(seed=next(seeds)), 200):.0f} us")
     env.close()
 
     tasks = [GeneratedTasks(GENERATED, draw).task(1, index) for index in range(40)]
@@ -150,8 +141,8 @@ def main() -> None:
     for task in tasks:
         database_of(task.data["database"]).content()
         evidence = Evidence(task.public, Answer(task.gold.answer), (), None, (), "answer")
-        first.append(microseconds(lambda e=evidence, g=task.gold: verifier.score(e, g), 1))
-        again.append(microseconds(lambda e=evidence, g=task.gold: verifier.score(e, g), 5))
+        first.append(median_us(lambda e=evidence, g=task.gold: verifier.score(e, g), 1))
+        again.append(median_us(lambda e=evidence, g=task.gold: verifier.score(e, g), 5))
     new, known = statistics.median(first) / 1e3, statistics.median(again) / 1e3
     print(f"verdict with 8 twins: first {new:.1f} ms, then {known:.2f} ms")
     verifier.release()
