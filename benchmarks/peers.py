@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import descendants, machine, pss_mb, ticks
-from benchmarks.report import FIGURES, Result, add_options, number, plotter, report
+from benchmarks.report import Result, add_options, number, plotter, report, save
 
 WORKER = Path(__file__).with_name("peer_worker.py").absolute()
 WORK = {
@@ -348,14 +348,13 @@ def show(found: Result) -> str:
 
 def draw(found: Result) -> None:
     """Turns a second of every suite at the largest size that was measured, one panel for each piece of work."""
-    pyplot = plotter()
     works = list(dict.fromkeys(row["work"] for row in found["rows"]))
     shown = []
     for work in works:
         size = max(row["size"] for row in found["rows"] if row["work"] == work and not row["suite"].startswith("tir"))
         shown.append([row for row in found["rows"] if (row["work"], row["size"]) == (work, size)])
     heights = [len(rows) + 1 for rows in shown]
-    figure, panels = pyplot.subplots(
+    figure, panels = plotter().subplots(
         len(works), figsize=(7, 0.27 * sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
     )
     for axes, rows in zip(panels[:, 0], shown, strict=True):
@@ -377,8 +376,7 @@ def draw(found: Result) -> None:
         axes.invert_yaxis()
         axes.tick_params(labelsize="small")
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(FIGURES / "peers.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    pyplot.close(figure)
+    save(figure, "peers")
 
 
 def main() -> None:

@@ -63,7 +63,6 @@ def report(
     if chosen.write:
         write(name, text)
     if draw is not None and chosen.plot:
-        FIGURES.mkdir(exist_ok=True)
         draw(result)
     if chosen.compare:
         if fallen := regressions(result["ratios"], chosen.compare, chosen.tolerance):
@@ -88,6 +87,13 @@ def plotter() -> Any:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def save(figure: Any, name: str) -> None:
+    """Put a drawing of `plotter` among the figures."""
+    FIGURES.mkdir(exist_ok=True)
+    figure.savefig(FIGURES / f"{name}.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    plotter().close(figure)
 
 
 def regressions(ratios: dict[str, float], baseline: dict[str, float], tolerance: float) -> list[str]:

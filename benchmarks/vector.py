@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import tir_gym
 from benchmarks.machine import descendants, machine, pss_mb, reference
-from benchmarks.report import FIGURES, Result, add_options, number, plotter, report
+from benchmarks.report import Result, add_options, number, plotter, report, save
 from tir_gym.drivers.vector import ToolVectorEnv
 from tir_gym.envs.registration import default_executor
 
@@ -319,40 +319,46 @@ def show(found: Result) -> str:
 
 
 def draw(found: Result) -> None:
-    """Turns a second over episodes, and how busy the generator is."""
-    pyplot = plotter()
-    figure, axes = pyplot.subplots(figsize=(6, 3.6), layout="constrained")
+    """What there is of the two drawings."""
+    if found["turns"]:
+        draw_turns(found["turns"])
+    if found["generator"]:
+        draw_generator(found["generator"])
+
+
+def draw_turns(rows: list[dict[str, Any]]) -> None:
+    """Turns a second over episodes."""
+    figure, axes = plotter().subplots(figsize=(6, 3.6), layout="constrained")
     for kind in PROGRAMS:
-        rows = [row for row in found["turns"] if row["kind"] == kind]
-        axes.plot([row["episodes"] for row in rows], [row["rate"] for row in rows], marker="o", label=f"{kind} turn")
+        own = [row for row in rows if row["kind"] == kind]
+        axes.plot([row["episodes"] for row in own], [row["rate"] for row in own], marker="o", label=f"{kind} turn")
     axes.set(xscale="log", yscale="log", xlabel="episodes", ylabel="turns a second, all episodes")
-    sizes = sorted({row["episodes"] for row in found["turns"]})
+    sizes = sorted({row["episodes"] for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_minor_formatter("")
     axes.minorticks_off()
-    axes.set_ylim(10 ** np.floor(np.log10(min(row["rate"] for row in found["turns"]))))
+    axes.set_ylim(10 ** np.floor(np.log10(min(row["rate"] for row in rows))))
     axes.grid(which="major", alpha=0.3)
     axes.legend()
-    figure.savefig(FIGURES / "vector-turns.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    pyplot.close(figure)
-    if not found["generator"]:
-        return
-    figure, axes = pyplot.subplots(figsize=(6, 3), layout="constrained")
-    places = [f"{row['tools']} tools,\n{row['episodes']} episodes" for row in found["generator"][::2]]
+    save(figure, "vector-turns")
+
+
+def draw_generator(rows: list[dict[str, Any]]) -> None:
+    """How busy the generator is."""
+    figure, axes = plotter().subplots(figsize=(6, 3), layout="constrained")
+    places = [f"{row['tools']} tools,\n{row['episodes']} episodes" for row in rows[::2]]
     for place, (driver, colour) in enumerate((("barrier", "tab:gray"), ("send/recv", "tab:blue"))):
-        rows = [row for row in found["generator"] if row["driver"] == driver]
-        where = np.arange(len(rows)) + 0.4 * place - 0.2
-        bars = axes.bar(
-            where, [100 * row["busy"] for row in rows], 0.36, label=f"{driver}: busy", color=colour, alpha=0.5
-        )
-        axes.bar(where, [100 * row["full"] for row in rows], 0.36, label=f"{driver}: slots full", color=colour)
+        own = [row for row in rows if row["driver"] == driver]
+        where = np.arange(len(own)) + 0.4 * place - 0.2
+        busy, full = ([100 * row[key] for row in own] for key in ("busy", "full"))
+        bars = axes.bar(where, busy, 0.36, label=f"{driver}: busy", color=colour, alpha=0.5)
+        axes.bar(where, full, 0.36, label=f"{driver}: slots full", color=colour)
         axes.bar_label(bars, fmt="%.0f")
     axes.set_xticks(range(len(places)), places, fontsize="small")
     axes.set(ylabel="% of the generator's time", ylim=(0, 112))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize="small", frameon=False)
-    figure.savefig(FIGURES / "vector-generator.svg", metadata={"Date": None, "Creator": None}, facecolor="white")
-    pyplot.close(figure)
+    save(figure, "vector-generator")
 
 
 def main() -> None:

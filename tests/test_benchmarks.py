@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import peers
 from benchmarks.report import add_options, regressions
-from benchmarks.vector import Generator
+from benchmarks.vector import CAP_S, Generator, latencies
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[1]
@@ -155,6 +155,14 @@ def test_the_gate_ends_with_status_1_and_names_what_fell(tmp_path):
     done = subprocess.run([*command, str(before)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "text at 1: 10, now 5 (-50%)" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["constant", "lognormal", "heavy"])
+def test_seconds_are_drawn_alike_for_both_ways_of_driving(kind):
+    drawn = latencies(kind, (200, 200), 0.5, 1.0, 3)
+    assert (drawn == latencies(kind, (200, 200), 0.5, 1.0, 3)).all()
+    assert 0 < drawn.min() <= drawn.max() <= CAP_S
+    assert drawn.mean() == pytest.approx(0.5, rel=0.5 if kind == "heavy" else 0.05)  # the cap takes from a heavy tail
 
 
 def test_a_simulated_engine_fills_its_slots_by_itself():
