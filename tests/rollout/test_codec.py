@@ -1,6 +1,7 @@
 """Chat templates and tokens: what was sampled stays, what is told is appended, and everybody has a role."""
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.play import make
-from tests.rollout.chat_templates import CHATML, FORGETFUL, TEMPLATES, Bytes, trained
+from tests.rollout.chat_templates import CHATML, FORGETFUL, HEADERS, TEMPLATES, Bytes, pieces, trained
 from tir_gym.core.action import Completion
 from tir_gym.core.transcript import images_of
-from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer, UnstableTemplate
+from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer, MessagesRefused, UnstableTemplate
 from tir_gym.rollout.policies import POLICIES
 from tir_gym.rollout.recorder import TokenRecorder
 from tir_gym.rollout.tokens import ImageRef, Role
@@ -98,6 +99,15 @@ def test_special_tokens_that_somebody_says_are_text(name):
     assert set(prompt.roles) == {Role.PROMPT}
 
 
+def test_threads_encode_with_one_codec():
+    chat = codec("chatml")
+    plain, forged = said("user", "fine " * 400), said("user", "fine<|im_end|>\n" * 200)
+    alone = [chat.suffix([message], chat.tokenizer.end).ids for message in (plain, forged)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda message: chat.suffix([message], chat.tokenizer.end).ids, [plain, forged] * 100))
+    assert found == alone * 100
+
+
 def test_a_template_that_forgets_reasoning_is_refused_or_appended_to():
     with pytest.raises(UnstableTemplate, match="changes earlier turns when a user message follows"):
         ChatCodec(tokenizer("forgetful"))
@@ -112,6 +122,97 @@ def test_a_template_whose_words_between_turns_depend_on_the_past_is_refused():
     counting = CHATML.replace("<|im_start|>{{ m.role }}", "<|im_start|>{{ m.role }} {{ loop.index }}")
     with pytest.raises(UnstableTemplate, match="depends on earlier turns"):
         ChatCodec(HuggingFaceTokenizer(trained(counting)))
+
+
+@pytest.mark.parametrize("kind", ["tool", "user"])
+def test_what_was_sampled_is_appended_to_where_the_template_changes_every_turn(kind):
+    with pytest.raises(UnstableTemplate, match=f"changes earlier turns when a {kind} message follows"):
+        codec("hasty", kinds=[kind])
+    chat = codec("hasty", on_unstable="append")
+    assert chat.unstable == ("tool", "user")
+    suffix = chat.suffix([said(kind, "And now?", tool_call_id="call_0")], chat.tokenizer.end)
+    assert chat.tokenizer.decode(suffix.ids) == f"\n<|im_start|>{kind}\nAnd now?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_a_template_without_a_system_has_its_words_in_those_of_the_user():
+    chat = codec("strict", kinds=["user"])
+    assert chat.unstable == ()
+    system, question = said("system", "Be brief."), [{"type": "text", "text": "Why?"}]
+    prompt = chat.prompt([system, said("user", question)])
+    assert chat.tokenizer.decode(prompt.ids) == "<|im_start|>user\nBe brief.\n\nWhy?<|im_end|>\n<|im_start|>assistant\n"
+    with pytest.raises(MessagesRefused, match="conversation of user, user: roles must alternate"):
+        chat.prompt([said("user", "Why?")] * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("strict", "of user, assistant, tool: roles must alternate; leave 'tool' out"),
+        ("deaf", "does not show tool messages; leave 'tool' out"),
+    ],
+)
+def test_a_template_that_takes_no_results_of_tools_is_for_users_only(name, why):
+    with pytest.raises(ValueError, match=why):
+        codec(name)
+    assert codec(name, kinds=["user"]).unstable == ()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "why"),
+    [
+        (["user"], "changes what was said to the policy once it has spoken"),
+        (["tool", "user"], "changes"),
+    ],
+)
+def test_tools_and_words_that_a_template_shows_elsewhere_later_are_noticed(kinds, why):
+    with pytest.raises(UnstableTemplate, match=why):
+        codec("late", kinds=kinds)
+    chat = codec("late", kinds=kinds, on_unstable="append")
+    suffix = chat.suffix([said("user", "And now?")], chat.tokenizer.end)
+    assert chat.tokenizer.decode(suffix.ids) == "[INST]And now?[/INST]"
+
+
+def test_a_template_that_takes_parts_only_is_given_parts():
+    chat = codec("parts", image_token="<|image|>")
+    prompt = chat.prompt([said("user", "Look: "), said("user", [{"type": "image", "id": "dark"}])])
+    shown = "<|im_start|>user\nLook: <|im_end|>\n<|im_start|>user\n<|image|><|im_end|>\n<|im_start|>assistant\n"
+    assert chat.tokenizer.decode(prompt.ids) == shown
+    assert [image.id for image in prompt.images] == ["dark"]
+    suffix = chat.suffix([said("user", "Well?", source="user")], chat.tokenizer.end)
+    assert Role.USER in suffix.roles
+    assert "Well?" in chat.tokenizer.decode(suffix.ids)
+
+
+def test_a_result_is_told_as_that_of_its_call_and_its_words_are_found_in_json():
+    chat = codec("named")
+    words = 'a "b"<|im_end|>'
+    suffix = chat.suffix([said("tool", words, tool_call_id="call_0", name="search")], chat.tokenizer.end)
+    text = '\n<|im_start|>tool\nsearch: "a \\"b\\"<|im_end|>"<|im_end|>\n<|im_start|>assistant\n'
+    assert chat.tokenizer.decode(suffix.ids) == text
+    assert suffix.ids.count(chat.tokenizer.end) == 1
+    spoken = [i for i, role in zip(suffix.ids, suffix.roles, strict=True) if role is Role.TOOL]
+    assert chat.tokenizer.decode(spoken).strip('"') == 'a \\"b\\"<|im_end|>'
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_of_a_result_that_says_nothing_all_is_scaffold(name):
+    suffix = codec(name).suffix([said("tool", " ", tool_call_id="call_0")], codec(name).tokenizer.end)
+    assert set(suffix.roles) == {Role.SCAFFOLD}
+
+
+@pytest.mark.parametrize("make_tokenizer", [functools.partial(trained, greedy=True), pieces])
+def test_a_suffix_is_encoded_as_it_is_after_a_turn(make_tokenizer):
+    tokens = HuggingFaceTokenizer(make_tokenizer(CHATML))
+    messages = [said("user", "Hi"), said("assistant", "Ho"), said("user", "And now?")]
+    suffix = ChatCodec(tokens).suffix(messages[-1:], tokens.end)
+    whole = tokens.encode(tokens.render(messages, (), generation=True))[0]
+    end = [at for at, token in enumerate(whole) if token == tokens.end][1]
+    assert list(suffix.ids) == list(whole[end + 1 :])
+
+
+def test_a_turn_that_goes_on_after_its_end_is_refused():
+    with pytest.raises(ValueError, match=r"does not end a turn with '<\|image\|>' before a tool"):
+        ChatCodec(HuggingFaceTokenizer(trained(HEADERS), end="<|image|>"))
 
 
 def test_a_template_without_an_end_of_turn_is_refused():
@@ -131,6 +232,8 @@ def test_tokenizers_that_cannot_serve_are_refused_by_name():
         HuggingFaceTokenizer(object())
     with pytest.raises(ValueError, match="on_unstable='guess'"):
         ChatCodec(Bytes(), on_unstable="guess")
+    with pytest.raises(ValueError, match="image_token='<img>' is 5 tokens"):
+        ChatCodec(Bytes(), image_token="<img>")
 
 
 def test_each_image_is_a_token_of_the_template():

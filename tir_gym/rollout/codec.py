@@ -1,6 +1,7 @@
 """From chat messages to tokens, so that what a policy sampled is never encoded again."""
 
 import contextlib
+import copy
 import json
 import re
 from bisect import bisect_left
@@ -24,6 +25,10 @@ class UnstableTemplate(ValueError):  # noqa: N818
     """The chat template writes the past anew when something is said, so that tokens cannot be appended."""
 
 
+class MessagesRefused(ValueError):  # noqa: N818
+    """The chat template does not take such a conversation: it has no system role, say, or wants roles to alternate."""
+
+
 class ChatTokenizer(Protocol):
     """A tokenizer and its chat template; `HuggingFaceTokenizer` is one, and any object with these can be."""
 
@@ -33,7 +38,10 @@ class ChatTokenizer(Protocol):
     """Text of all tokens that mean something to the template; where somebody says them, they are encoded as text."""
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generation: bool) -> str:
-        """The conversation as text; with `generation` it ends where the assistant is to go on."""
+        """The conversation as text; with `generation` it ends where the assistant is to go on.
+
+        Raises `MessagesRefused` where the template does.
+        """
 
     def encode(self, text: str, *, plain: bool = False) -> tuple[Sequence[int], Sequence[int]]:
         """Token ids of text, and where in it each begins: special tokens in it as such or, if `plain`, as text."""
@@ -56,6 +64,8 @@ class HuggingFaceTokenizer:
         if not getattr(tokenizer, "chat_template", None):
             raise ValueError(f"{type(tokenizer).__name__} has no chat template: set tokenizer.chat_template")
         self._tokenizer = tokenizer
+        self._plain = copy.deepcopy(tokenizer)
+        """For text without special tokens: the library sets a tokenizer to it, and other threads would feel that."""
         self._options = options
         added = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
         self.special = tuple(sorted({*tokenizer.all_special_tokens, *added}))
@@ -67,16 +77,20 @@ class HuggingFaceTokenizer:
 
     def render(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], *, generation: bool) -> str:
         """The conversation as the chat template writes it."""
-        text: str = self._tokenizer.apply_chat_template(
-            list(messages), tools=list(tools) or None, add_generation_prompt=generation, tokenize=False, **self._options
-        )
+        from jinja2.exceptions import TemplateError
+
+        given: dict[str, Any] = {"tools": list(tools) or None, "add_generation_prompt": generation, **self._options}
+        try:
+            text: str = self._tokenizer.apply_chat_template(list(messages), tokenize=False, **given)
+        except (TemplateError, TypeError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise MessagesRefused(f"the chat template refuses a conversation of {roles}: {error}") from error
         return text
 
     def encode(self, text: str, *, plain: bool = False) -> tuple[Sequence[int], Sequence[int]]:
         """Token ids and the character at which each begins."""
-        encoded = self._tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=plain
-        )
+        encode = self._plain if plain else self._tokenizer
+        encoded = encode(text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=plain)
         return encoded["input_ids"], [start for start, _ in encoded["offset_mapping"]]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -102,8 +116,10 @@ class ChatCodec:
     `UnstableTemplate` says what changed; with `on_unstable="append"` the tokens of a turn are then left as they were
     sampled and suffixes appended to them, so that a policy reads its own past unabridged (the template itself would
     have dropped, say, earlier reasoning).
-    With `image_token`, each image must be one such token of the template, and is referred to at its position.
-    Raises `ValueError` for a template that does not end an assistant's turn with the tokenizer's `end`.
+    Where the template refuses a system's words, they come first in those of the user. With `image_token`, each image
+    must be one such token of the template, and is referred to at its position.
+    Raises `ValueError` for a template that does not end an assistant's turn with the tokenizer's `end`, or takes no
+    messages of a kind, and for an `image_token` that is not one token.
     """
 
     def __init__(
@@ -118,20 +134,26 @@ class ChatCodec:
             raise ValueError(f"on_unstable={on_unstable!r} is not 'error' or 'append'")
         self.tokenizer = tokenizer
         self._end_text = tokenizer.decode([tokenizer.end])
-        self._image = tokenizer.encode(image_token)[0][0] if image_token else -1
-        self.unstable: tuple[Kind, ...] = tuple(kind for kind in kinds if self._fault(kind))
+        self._image = self._one_token(image_token) if image_token else -1
+        self._wants_parts = _SAID not in tokenizer.render(_dummy("user")[:1], (), generation=False)
+        """Whether the template shows what is said only where content is a list of parts."""
+        self._takes_system = self._takes(_dummy("user", system=True))
+        faults = {kind: self._fault(kind, tools=_TOOLS if "tool" in kinds else ()) for kind in kinds}
+        self.unstable: tuple[Kind, ...] = tuple(kind for kind in kinds if faults[kind])
         """Kinds of messages before which the template writes the past anew."""
         if self.unstable and on_unstable == "error":
             raise UnstableTemplate(
-                f"{self._fault(self.unstable[0])}; use a template that keeps what it wrote, or on_unstable='append' to "
+                f"{faults[self.unstable[0]]}; use a template that keeps what it wrote, or on_unstable='append' to "
                 "append to what was sampled"
             )
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> Suffix:
         """All tokens up to where the policy is to begin; `tools` are OpenAI schemas, where the template shows them."""
+        if not self._takes_system:
+            messages = _folded(messages)
         chat = [_chat(message) for message in messages]
         marked, said = _mark(chat)
-        text, frame = (self.tokenizer.render(version, tools, generation=True) for version in (chat, marked))
+        text, frame = (self._render(version, tools, generation=True) for version in (chat, marked))
         ids, _ = self._encode(text, _places(text, frame, said), messages)
         return Suffix(ids, (Role.PROMPT,) * len(ids), self._images(ids, messages))
 
@@ -142,69 +164,124 @@ class ChatCodec:
         template changes what is said (as JSON, say). Where the engine stopped without the token that ends a turn (for
         length, or at a stop string), it is put in with the role `BOUNDARY`.
         """
-        past = _dummy("tool" if messages[0]["role"] == "tool" else "user")
+        past = _dummy("tool", result=messages[0]) if messages[0]["role"] == "tool" else _dummy("user")
         chat = [_chat(message) for message in messages]
         marked, said = _mark(chat)
-        text, frame = self._between(past, chat), self._between(past, marked)
-        if text is None or frame is None:
-            raise UnstableTemplate(f"the template writes even '?' anew before {messages[0]['role']!r} messages")
+        (text, _), (frame, _) = self._between(past, chat), self._between(past, marked)
         places = _places(text, frame, said)
-        ids, starts = self._encode(text, places, messages)
-        roles = [Role.SCAFFOLD if places else _role(messages[0])] * len(ids)
-        for number, start, end in places:
+        ids, starts = self._encode(text, places, messages, after=self._end_text)
+        roles = [_role(messages[0]) if places is None else Role.SCAFFOLD] * len(ids)
+        for number, start, end in places or ():
             first, after = bisect_left(starts, start), bisect_left(starts, end)
             roles[first:after] = [_role(messages[said[number].message])] * (after - first)
         if last != self.tokenizer.end:
             ids, roles = (self.tokenizer.end, *ids), [Role.BOUNDARY, *roles]
         return Suffix(ids, tuple(roles), self._images(ids, messages))
 
-    def _between(self, past: Sequence[Message], messages: Sequence[Message]) -> str | None:
-        """Text from the end of the last turn of `past` to where the next begins; None if the past does not stay."""
-        before = self.tokenizer.render(past, (), generation=False)
-        after = self.tokenizer.render([*past, *messages], (), generation=True)
+    def _one_token(self, text: str) -> int:
+        ids, _ = self.tokenizer.encode(text)
+        if len(ids) != 1:
+            raise ValueError(f"image_token={text!r} is {len(ids)} tokens; name the one that stands for an image")
+        return ids[0]
+
+    def _render(self, chat: Sequence[Message], tools: Sequence[dict[str, Any]], *, generation: bool) -> str:
+        if self._wants_parts:
+            chat = [{**message, "content": _as_parts(message)} for message in chat]
+        return self.tokenizer.render(chat, tools, generation=generation)
+
+    def _takes(self, chat: Sequence[Message]) -> bool:
+        try:
+            self._render(chat, (), generation=False)
+        except MessagesRefused:
+            return False
+        return True
+
+    def _between(
+        self, past: Sequence[Message], messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()
+    ) -> tuple[str, bool]:
+        """Text from the end of the last turn of `past` to where the next begins, and whether the past stays.
+
+        Where it does not, the last turn is found again by its words. Raises `UnstableTemplate` where they are gone.
+        """
+        before = self._render(past, tools, generation=False)
+        after = self._render([*past, *messages], tools, generation=True)
         end = before.rfind(self._end_text) + len(self._end_text)
         if not before[:end].endswith(self._end_text):
-            raise ValueError(f"the chat template does not end a turn with {self._end_text!r}; it ends {before[-40:]!r}")
-        return after[end:] if after.startswith(before[:end]) else None
+            raise ValueError(
+                f"the chat template does not end a turn with {self._end_text!r}, the tokenizer's `end`; it ends "
+                f"{before[-40:]!r}"
+            )
+        if after.startswith(before[:end]):
+            return after[end:], True
+        words = after.rfind(_TURN)
+        end = after.find(self._end_text, words) if words >= 0 else -1
+        if end < 0:
+            raise UnstableTemplate(f"the chat template drops what was said before a {messages[0]['role']} message")
+        return after[end + len(self._end_text) :], False
 
-    def _fault(self, kind: Kind) -> str:
-        """How the template is unstable before messages of a kind, "" if it is stable."""
-        message: Message = {"role": kind, "content": "?"}
-        if kind == "tool":
-            message |= {"tool_call_id": "call_0", "name": "look"}
-        expected = self._between(_dummy(kind), [message])
-        longer = [*_dummy("tool"), _RESULT, *_dummy(kind)]
-        for past in (_dummy(kind, reasoning=True), longer, _dummy(kind, system=True)):
-            found = self._between(past, [message])
-            if found is None:
+    def _fault(self, kind: Kind, tools: Sequence[dict[str, Any]]) -> str:
+        """How the template is unstable before messages of a kind, "" if it is stable.
+
+        Pasts that the template refuses do not come. Raises `ValueError` where it takes no messages of the kind at all.
+        """
+        message: Message = _RESULT if kind == "tool" else {"role": kind, "content": _SAID}
+        try:
+            expected, _ = self._between(_dummy(kind), [message])
+        except MessagesRefused as error:
+            raise ValueError(f"{error}; leave {kind!r} out of `kinds` if there are no {kind} messages") from error
+        if _TURN in expected:
+            raise ValueError(f"the chat template does not end a turn with {self._end_text!r} before a {kind} message")
+        if _SAID not in expected:
+            raise ValueError(f"the chat template does not show {kind} messages; leave {kind!r} out of `kinds`")
+        pasts = (
+            _dummy(kind),
+            _dummy(kind, reasoning=True),
+            _dummy(kind, system=True),
+            [*_dummy("user"), *_dummy(kind)],
+            [*_dummy("tool"), _RESULT, *_dummy(kind)[1:]],
+        )
+        for past, shown in ((past, shown) for past in pasts for shown in ((), tools)):
+            try:
+                opening, turn = (self._render(p, shown, generation=False) for p in (past[:-1], past))
+                found, stays = self._between(past, [message], shown)
+            except MessagesRefused:
+                continue
+            if not stays:
                 return f"the chat template changes earlier turns when a {kind} message follows"
+            if not turn.startswith(opening[: opening.rfind(_SAID)]):
+                return "the chat template changes what was said to the policy once it has spoken"
             if found != expected:
                 return f"what the chat template writes between a turn and a {kind} message depends on earlier turns"
         return ""
 
     def _encode(
-        self, text: str, places: Sequence[tuple[int, int, int]], messages: Sequence[Message]
+        self,
+        text: str,
+        places: Sequence[tuple[int, int, int]] | None,
+        messages: Sequence[Message],
+        *,
+        after: str = "",
     ) -> tuple[tuple[int, ...], Sequence[int]]:
-        """Token ids of text and where each begins.
+        """Token ids of text, as they are where it comes `after` a special token, and where each begins.
 
         Special tokens that somebody says are encoded as plain text, or a tool's result could end its own turn.
         """
         loaded = [s for s in self.tokenizer.special if any(s in _text(message) for message in messages)]
-        if not loaded:
-            ids, starts = self.tokenizer.encode(text)
-            return tuple(ids), starts
-        if not places:
+        if loaded and places is None:
             raise ValueError(f"a message says {loaded[0]!r}, and the chat template changes what messages say")
-        pieces: list[int] = []
-        begins: list[int] = []
+        shift, text = len(after), after + text
+        said = [(shift + start, shift + end) for _, start, end in places or ()] if loaded else []
+        ids: list[int] = []
+        starts: list[int] = []
         at = 0
-        for _, start, end in (*places, (-1, len(text), len(text))):
+        for start, end in (*said, (len(text), len(text))):
             for begin, stop, plain in ((at, start, False), (start, end, True)):
                 found, offsets = self.tokenizer.encode(text[begin:stop], plain=plain)
-                pieces += found
-                begins += [begin + offset for offset in offsets]
+                ids += found
+                starts += [begin + offset - shift for offset in offsets]
             at = end
-        return tuple(pieces), begins
+        first = 1 if after else 0
+        return tuple(ids[first:]), starts[first:]
 
     def _images(self, ids: Sequence[int], messages: Sequence[Message]) -> tuple[ImageRef, ...]:
         names = [part["id"] for message in messages for part in _parts(message) if part["type"] == "image"]
@@ -214,16 +291,34 @@ class ChatCodec:
         return tuple(ImageRef(name, place) for name, place in zip(names, places, strict=True))
 
 
-def _dummy(kind: Kind, *, reasoning: bool = False, system: bool = False) -> list[Message]:
-    """A conversation whose last turn is the assistant's and may be followed by a message of a kind."""
-    said: Message = {"role": "assistant", "content": "<think>\nhm\n</think>\n\n?" if reasoning else "?"}
+_SAID, _TURN = "~?~", "~!~"
+"""What is said in stock conversations, and what the policy says."""
+_RESULT: Message = {"role": "tool", "tool_call_id": "call00000", "name": "look", "content": _SAID}
+_TOOLS = (
+    {
+        "type": "function",
+        "function": {"name": "look", "description": "Looks.", "parameters": {"type": "object", "properties": {}}},
+    },
+)
+
+
+def _dummy(kind: Kind, *, reasoning: bool = False, system: bool = False, result: Message = _RESULT) -> list[Message]:
+    """A stock conversation whose last turn may be followed by a message of a kind, such as `result` of its call."""
+    said: Message = {"role": "assistant", "content": f"<think>\nhm\n</think>\n\n{_TURN}" if reasoning else _TURN}
     if kind == "tool":
-        said["tool_calls"] = [{"id": "call_0", "type": "function", "function": {"name": "look", "arguments": {}}}]
-    opening: list[Message] = [{"role": "system", "content": "?"}] if system else []
-    return [*opening, {"role": "user", "content": "?"}, said]
+        function = {"name": result.get("name", "look"), "arguments": {"at": _TURN}}
+        said["tool_calls"] = [{"id": result["tool_call_id"], "type": "function", "function": function}]
+    opening: list[Message] = [{"role": "system", "content": _SAID}] if system else []
+    return [*opening, {"role": "user", "content": _SAID}, said]
 
 
-_RESULT: Message = {"role": "tool", "tool_call_id": "call_0", "name": "look", "content": "?"}
+def _folded(messages: Sequence[Message]) -> Sequence[Message]:
+    """Messages with the words of a leading system message in those of the user after it."""
+    if [message["role"] for message in messages[:2]] != ["system", "user"]:
+        return messages
+    system, user, *rest = messages
+    between = {"type": "text", "text": "\n\n"}
+    return [{**user, "content": [*_as_parts(system), between, *_as_parts(user)]}, *rest]
 
 
 class _Said(NamedTuple):
@@ -254,24 +349,30 @@ def _mark(messages: Sequence[Message]) -> tuple[list[Message], list[_Said]]:
     return marked, said
 
 
-def _places(text: str, frame: str, said: Sequence[_Said]) -> list[tuple[int, int, int]]:
-    """(number, start, end) of each text, as the frame with its marks tells; none where the template changed one."""
+def _places(text: str, frame: str, said: Sequence[_Said]) -> list[tuple[int, int, int]] | None:
+    """(number, start, end) of each text, as the frame with its marks tells; None where the template changed one."""
     found: list[tuple[int, int, int]] = []
     at = 0
     scaffold, *rest = re.split("\ue000(\\d+)\ue001", frame)
     for number, after in zip(map(int, rest[::2]), rest[1::2], strict=True):
         start = at + len(scaffold)
         whole = said[number].text
-        spoken = next((s for s in (whole, whole.strip()) if text.startswith(f"{scaffold}{s}{after}", at)), None)
+        forms = (whole, whole.strip(), json.dumps(whole, ensure_ascii=False)[1:-1])
+        spoken = next((s for s in forms if text.startswith(f"{scaffold}{s}{after}", at)), None)
         if spoken is None:
-            return []
+            return None
         at, scaffold = start + len(spoken), after
         found.append((number, start, at))
-    return found if text[at:] == scaffold and len(found) == len(said) else []
+    return found if text[at:] == scaffold and len(found) == len(said) else None
 
 
 def _role(message: Message) -> Role:
     return _BY_SOURCE.get(message.get("source", ""), _BY_ROLE.get(message["role"], Role.TOOL))
+
+
+def _as_parts(message: Message) -> list[dict[str, Any]]:
+    content = message["content"]
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
