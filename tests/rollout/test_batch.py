@@ -1,5 +1,7 @@
 """Rows as arrays: padded, packed and flat hold the same tokens, and say where everything is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,11 @@ def some(*lengths):
         rollout.append_sampled([2])
         rows += rollout.rows()
     return rows
+
+
+def spoiled(name, spoil):
+    buffers = padded_buffers(2, 4)
+    return replace(buffers, **{name: spoil(getattr(buffers, name))})
 
 
 @settings(deadline=None, max_examples=30)
@@ -98,13 +105,30 @@ def test_an_advantage_lies_on_the_sampled_tokens_of_its_turn(drawn):
     for r, row in enumerate(rows):
         expected = np.zeros(len(row), np.float32)
         for value, start, end in zip(by_turn[r], row.turn_start, row.turn_end, strict=True):
-            expected[start:end] = value
+            expected[start:end] = value if row.valid else 0.0
         assert padded.advantages[r, : len(row)].tolist() == expected.tolist()
     one = np.arange(1, len(rows) + 1, dtype=np.float32)
     everywhere = to_padded(rows, advantages=one)
     assert set(everywhere.advantages[0].tolist()) <= {0.0, 1.0}
     for batch in to_packed(rows, sum(map(len, rows)), advantages=one):
         assert set(batch.advantages.tolist()) <= {0.0, *one.tolist()}
+
+
+@pytest.mark.parametrize("advantage", [np.nan, [np.nan, 1.0]])
+def test_an_advantage_that_an_invalid_episode_has_not_poisons_nothing(advantage):
+    rollout = filled([1], [([2, 3], 0, 0.0, Role.TOOL, [4]), ([5], 0, np.nan, Role.TOOL, [6])])
+    rollout.valid = False
+    rows = rollout.rows() + some(3)
+    advantages = [advantage, 2.0]
+    padded, flat = to_padded(rows, advantages=advantages), to_csr(rows, advantages=advantages)
+    for batch in (padded, flat, *to_packed(rows, 9, advantages=advantages)):
+        assert (batch.advantages * batch.loss_mask).sum() == 2.0
+
+
+def test_advantages_may_be_arrays():
+    rows = some(3, 4)
+    for advantages in (np.array([1.0, 2.0]), [np.array(1.0), np.array([2.0])], np.array([[1.0], [2.0]])):
+        assert to_csr(rows, advantages=advantages).advantages.tolist() == [0, 0, 1, 0, 0, 0, 2]
 
 
 def test_what_forks_share_is_learned_from_once():
@@ -195,7 +219,13 @@ def test_first_fit_decreasing_fills_packs():
         (lambda: to_padded(some(3), multiple_of=0), "multiple_of=0"),
         (lambda: to_padded(some(2, 9), length=8), "row 1 has 9 tokens, more than length=8"),
         (lambda: to_padded(some(3), out=padded_buffers(1, 2)), "too small"),
+        (lambda: to_padded(some(3), out=padded_buffers(1, 9), multiple_of=4), "9 wide, not a multiple of 4"),
+        (lambda: to_padded(some(3), out=spoiled("ids", lambda a: np.asfortranarray(a))), "out.ids is int32"),
+        (lambda: to_padded(some(3), out=spoiled("loss_mask", lambda a: a[:, ::2])), "out.loss_mask is bool"),
+        (lambda: to_padded(some(3), out=spoiled("versions", lambda a: a.astype(np.int64))), "out.versions is int64"),
+        (lambda: to_padded(some(3), out=spoiled("roles", lambda a: a[:1])), "out.roles is uint8"),
         (lambda: to_padded(some(3, 3), advantages=[1.0]), "1 advantages for 2 rows"),
+        (lambda: to_packed(some(3, 5), 5, advantages=[[1.0, 2.0], 1.0]), "row 0 has 1 turns, but 2 advantages"),
         (lambda: to_csr(some(3), advantages=[[1.0, 2.0]]), "row 0 has 1 turns, but 2 advantages"),
         (lambda: to_packed(some(2, 9), 8), "row 1 has 9 tokens, more than budget=8"),
         (lambda: split(some(2), 0), "ranks=0"),

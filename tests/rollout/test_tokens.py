@@ -175,3 +175,45 @@ def test_misuse_is_refused_by_name(misuse, message):
     rollout.append_prompt([1])
     with pytest.raises(ValueError, match=message):
         misuse(rollout)
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda r: r.append_sampled([1, 2], [-0.5, None]),
+        lambda r: r.append_sampled([1, 2**40]),
+        lambda r: r.append_context([1, 2], [Role.TOOL, 300]),
+        lambda r: r.append_context([1], Role.TOOL, [ImageRef("dark", 0), ImageRef("light", 1)]),
+        lambda r: r.append_prompt([1], [ImageRef("dark", 1)]),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(misuse):
+    rollout = filled([1], [([2], 0, 1.0, Role.TOOL, [3])])
+    before = rollout.data()
+    with pytest.raises((ValueError, TypeError, OverflowError)):
+        misuse(rollout)
+    assert rollout.data() == before
+
+
+def test_log_probabilities_may_be_an_array():
+    rollout = TokenRollout()
+    rollout.append_prompt(np.array([1]))
+    rollout.append_sampled(np.array([2, 3]), np.array([-0.5, -1.0]))
+    assert rollout.rows()[0].logprobs.tolist() == [0.0, -0.5, -1.0]
+
+
+def test_log_probabilities_that_are_no_numbers_survive_being_written_down():
+    rollout = TokenRollout()
+    rollout.append_prompt([1])
+    rollout.append_sampled([2, 3, 4], [float("nan"), float("-inf"), -0.1])
+    text = json.dumps(rollout.data(), allow_nan=False)
+    assert np.array_equal(
+        TokenRollout.of(json.loads(text)).rows()[0].logprobs, rollout.rows()[0].logprobs, equal_nan=True
+    )
+
+
+def test_data_of_another_length_describes_no_rollout():
+    data = filled([1], [([2], 0, 1.0, Role.TOOL, [3])]).data()
+    data["segments"][0]["roles"].pop()
+    with pytest.raises(ValueError, match="one of each for each token"):
+        TokenRollout.of(data)

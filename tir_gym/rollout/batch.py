@@ -78,7 +78,7 @@ class PaddedBatch:
     versions: Ids
     """int32, (B, L): policy versions, `NO_VERSION` where nothing was sampled."""
     advantages: Floats
-    """float32, (B, L): 0.0 outside of the policy's turns."""
+    """float32, (B, L): 0.0 where `loss_mask` is False."""
     rows: Rows
 
     @property
@@ -107,6 +107,19 @@ class FlatBatch:
     """int32, (rows,): which of the rows given each one is."""
 
 
+_KINDS = {
+    "ids": "int32",
+    "attention_mask": "bool",
+    "position_ids": "int32",
+    "roles": "uint8",
+    "loss_mask": "bool",
+    "logprobs": "float32",
+    "versions": "int32",
+    "advantages": "float32",
+}
+"""Arrays of a padded batch and their types."""
+
+
 def to_padded(
     rows: Sequence[TokenRow],
     *,
@@ -124,7 +137,8 @@ def to_padded(
     written over, for as many rows or more and as wide as it is: no memory is touched for the first time then
     (`padded_buffers` makes pinned ones).
     Raises `ValueError` for a row that is longer than `length` (`TokenRow.cut` shortens it), for advantages that are
-    not one for each row or each turn, or an `out` that is too small.
+    not one for each row or each turn, or an `out` that is too small, not as wide as `multiple_of` wants, or whose
+    arrays are not as `padded_buffers` makes them.
     """
     if side not in ("left", "right"):
         raise ValueError(f"side={side!r} is not 'left' or 'right'")
@@ -137,8 +151,7 @@ def to_padded(
     width = -(-(length or longest) // multiple_of) * multiple_of
     if out is None:
         out = padded_buffers(len(rows), width)
-    if out.ids.shape[0] < len(rows) or out.ids.shape[1] < width:
-        raise ValueError(f"out is {out.ids.shape}, too small for {len(rows)} rows of {width}")
+    _check_buffers(out, len(rows), width, multiple_of)
     width = out.ids.shape[1]
     n = len(rows)
     ids, roles, logprobs, versions = out.ids[:n], out.roles[:n], out.logprobs[:n], out.versions[:n]
@@ -159,9 +172,10 @@ def to_padded(
     spread = out.advantages[:n]
     spread.fill(0.0)
     if advantages is not None:
-        spread[loss] = _by_token(rows, advantages)
-    for row, mask, start in zip(rows, loss, starts.tolist(), strict=True):
-        mask[start : start + _quiet(row, once)] = False
+        spread[loss] = _by_token(rows, range(n), advantages)
+    for row, mask, values, start in zip(rows, loss, spread, starts.tolist(), strict=True):
+        quiet = slice(start, start + _quiet(row, once))
+        mask[quiet], values[quiet] = False, 0.0
     described = _describe(rows, lengths, starts)
     return PaddedBatch(ids, attention, positions, roles, loss, logprobs, versions, spread, described)
 
@@ -172,12 +186,10 @@ def padded_buffers(rows: int, width: int, *, pinned: bool = False) -> PaddedBatc
     Pinned memory is torch's. Raises `RuntimeError` for it where torch or its GPU is missing.
     """
     shape = rows, width
-    kinds = {"ids": "int32", "attention_mask": "bool", "position_ids": "int32", "roles": "uint8", "loss_mask": "bool"}
-    kinds |= {"logprobs": "float32", "versions": "int32", "advantages": "float32"}
     if pinned:
-        arrays = {name: _pinned(shape, kind) for name, kind in kinds.items()}
+        arrays = {name: _pinned(shape, kind) for name, kind in _KINDS.items()}
     else:
-        arrays = {name: np.zeros(shape, kind) for name, kind in kinds.items()}
+        arrays = {name: np.zeros(shape, kind) for name, kind in _KINDS.items()}
     return PaddedBatch(**arrays, rows=_describe([], np.zeros(0, np.int32), np.zeros(0, np.int32)))
 
 
@@ -240,10 +252,10 @@ def _flat(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantag
     loss = roles == Role.SAMPLED
     spread = np.zeros(len(roles), np.float32)
     if advantages is not None:
-        _check(rows, advantages)
-        spread[loss] = _by_token(chosen, [advantages[i] for i in indices])
+        spread[loss] = _by_token(rows, indices, advantages)
     for row, start in zip(chosen, starts.tolist(), strict=True):
-        loss[start : start + _quiet(row, once)] = False
+        quiet = slice(start, start + _quiet(row, once))
+        loss[quiet], spread[quiet] = False, 0.0
     return FlatBatch(
         ids=np.concatenate([row.ids for row in chosen]),
         cu_seqlens=bounds,
@@ -256,6 +268,22 @@ def _flat(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantag
         rows=_describe(chosen, lengths, starts),
         indices=np.array(indices, np.int32),
     )
+
+
+def _check_buffers(out: PaddedBatch, rows: int, width: int, multiple_of: int) -> None:
+    shape = out.ids.shape
+    for name, kind in _KINDS.items():
+        array: NDArray[Any] = getattr(out, name)
+        flags = array.flags
+        if array.shape != shape or array.dtype != kind or not (flags.c_contiguous and flags.writeable):
+            raise ValueError(
+                f"out.{name} is {array.dtype} {array.shape}, not contiguous, writeable {kind} {shape} as the others: "
+                "make it by padded_buffers"
+            )
+    if len(shape) != 2 or shape[0] < rows or shape[1] < width:
+        raise ValueError(f"out is {shape}, too small for {rows} rows of {width}")
+    if shape[1] % multiple_of:
+        raise ValueError(f"out is {shape[1]} wide, not a multiple of {multiple_of}")
 
 
 def _lay(out: NDArray[Any], values: Sequence[NDArray[Any]], gaps: Sequence[int], pad: float, side: str) -> None:
@@ -311,22 +339,19 @@ def _quiet(row: TokenRow, once: bool) -> int:
     return len(row) if not row.valid else row.shared if once else 0
 
 
-def _check(rows: Sequence[TokenRow], advantages: Advantages) -> None:
+def _by_token(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantages) -> Floats:
+    """The advantage of each sampled token of some rows. Raises `ValueError` where there are too few or too many."""
     if len(advantages) != len(rows):
         raise ValueError(f"{len(advantages)} advantages for {len(rows)} rows; give one (or a list by turn) for each")
-
-
-def _by_token(rows: Sequence[TokenRow], advantages: Advantages) -> Floats:
-    """The advantage of each sampled token. Raises `ValueError` where there are too few or too many."""
-    _check(rows, advantages)
     values: list[float] = []
-    for r, (row, given) in enumerate(zip(rows, advantages, strict=True)):
-        turns = len(row.turn_start)
-        each = [given] * turns if isinstance(given, float | int | np.number) else [float(value) for value in given]
+    for i in indices:
+        given: Any = advantages[i]
+        turns = len(rows[i].turn_start)
+        each = [float(given)] * turns if np.ndim(given) == 0 else [float(value) for value in given]
         if len(each) != turns:
-            raise ValueError(f"row {r} has {turns} turns, but {len(each)} advantages")
+            raise ValueError(f"row {i} has {turns} turns, but {len(each)} advantages")
         values += each
-    sizes = np.concatenate([row.turn_end - row.turn_start for row in rows])
+    sizes = np.concatenate([rows[i].turn_end - rows[i].turn_start for i in indices])
     return np.repeat(np.array(values, np.float32), sizes)
 
 

@@ -122,12 +122,18 @@ class _Segment:
     images: list[ImageRef] = field(default_factory=list)
     shared: int = 0
 
-    def put(self, ids: Sequence[int], role: Role, logprobs: Sequence[float] = (), versions: Sequence[int] = ()) -> None:
+    def put(
+        self, ids: Sequence[int], roles: Sequence[int], logprobs: Sequence[float] = (), versions: Sequence[int] = ()
+    ) -> None:
+        """Append all or, where something is no number, nothing."""
         count = len(ids)
-        self.ids.extend(ids)
-        self.roles.extend(bytes((role,)) * count)
-        self.logprobs.extend(logprobs or (0.0,) * count)
-        self.versions.extend(versions or (NO_VERSION,) * count)
+        codes, numbers = bytes(roles), array("i", ids)
+        values = array("f", logprobs if len(logprobs) else (0.0,) * count)
+        tags = array("i", versions if len(versions) else (NO_VERSION,) * count)
+        self.ids += numbers
+        self.roles += codes
+        self.logprobs += values
+        self.versions += tags
 
     def copy(self) -> "_Segment":
         return _Segment(
@@ -145,7 +151,7 @@ class _Segment:
         return {
             "ids": self.ids.tolist(),
             "roles": list(self.roles),
-            "logprobs": self.logprobs.tolist(),
+            "logprobs": [value if math.isfinite(value) else str(value) for value in self.logprobs],
             "versions": self.versions.tolist(),
             "turns": [list(turn) for turn in self.turns],
             "rewards": [None if math.isnan(value) else value for value in self.rewards],
@@ -155,10 +161,13 @@ class _Segment:
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> "_Segment":
+        counts = [len(data[name]) for name in ("ids", "roles", "logprobs", "versions")]
+        if len(set(counts)) > 1 or len(data["turns"]) != len(data["rewards"]):
+            raise ValueError(f"a segment has {counts} ids, roles, logprobs and versions: one of each for each token")
         return cls(
             array("i", data["ids"]),
             bytearray(data["roles"]),
-            array("f", data["logprobs"]),
+            array("f", map(float, data["logprobs"])),
             array("i", data["versions"]),
             [(start, end) for start, end in data["turns"]],
             [math.nan if value is None else value for value in data["rewards"]],
@@ -205,9 +214,10 @@ class TokenRollout:
 
     def append_prompt(self, ids: Sequence[int], images: Sequence[ImageRef] = ()) -> None:
         """Begin, or begin anew because the history was rewritten: what comes then is another row."""
-        self._segments.append(_Segment())
-        self._now.put(ids, Role.PROMPT)
-        self._show(0, images)
+        segment = _Segment()
+        segment.put(ids, bytes((Role.PROMPT,)) * len(ids))
+        segment.images += _placed(images, 0, len(ids))
+        self._segments.append(segment)
 
     def append_sampled(
         self, ids: Sequence[int], logprobs: Sequence[float] = (), version: int | Sequence[int] = 0
@@ -218,7 +228,7 @@ class TokenRollout:
         Raises `ValueError` for log-probabilities or versions that are not one for each token, or a version under 0.
         """
         versions = version if isinstance(version, Sequence) else (version,) * len(ids)
-        if logprobs and len(logprobs) != len(ids):
+        if len(logprobs) not in (0, len(ids)):
             raise ValueError(f"{len(logprobs)} logprobs for {len(ids)} sampled tokens; give one for each, or none")
         if len(versions) != len(ids):
             raise ValueError(
@@ -228,7 +238,7 @@ class TokenRollout:
             raise ValueError(f"policy version {min(versions)} must be at least 0")
         segment = self._now
         start = len(segment.ids)
-        segment.put(ids, Role.SAMPLED, logprobs, versions)
+        segment.put(ids, bytes((Role.SAMPLED,)) * len(ids), logprobs, versions)
         segment.turns.append((start, len(segment.ids)))
         segment.rewards.append(0.0)
 
@@ -244,9 +254,9 @@ class TokenRollout:
             raise ValueError(f"{len(codes)} roles for {len(ids)} tokens; give one for each, or one for all")
         if Role.SAMPLED in codes:
             raise ValueError("sampled tokens go in by append_sampled, as the engine returned them")
-        segment.put(ids, Role.SCAFFOLD)
-        segment.roles[start:] = bytes(codes)
-        self._show(start, images)
+        placed = _placed(images, start, len(ids))
+        segment.put(ids, codes)
+        segment.images += placed
 
     def add_reward(self, value: float) -> None:
         """Add to the reward of the last turn. Raises `ValueError` before the first one."""
@@ -313,15 +323,13 @@ class TokenRollout:
             raise ValueError("the rollout is empty: begin with append_prompt")
         return self._segments[-1]
 
-    def _show(self, start: int, images: Sequence[ImageRef]) -> None:
-        segment = self._now
-        for image in images:
-            at = start + image.at
-            if not start <= at < len(segment.ids):
-                raise ValueError(
-                    f"image {image.id!r} at {image.at} is outside of its {len(segment.ids) - start} tokens"
-                )
-            segment.images.append(ImageRef(image.id, at))
+
+def _placed(images: Sequence[ImageRef], start: int, count: int) -> list[ImageRef]:
+    """Images at positions among `count` tokens, as positions in a row where these begin at `start`."""
+    for image in images:
+        if not 0 <= image.at < count:
+            raise ValueError(f"image {image.id!r} at {image.at} is outside of its {count} tokens")
+    return [ImageRef(image.id, start + image.at) for image in images]
 
 
 def _fixed(values: NDArray[Any]) -> NDArray[Any]:
