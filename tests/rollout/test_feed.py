@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 
+import numpy as np
 import pytest
 
 import tir_gym
@@ -158,6 +159,24 @@ def test_an_episode_whose_context_is_full_is_cut_there():
     (row,) = rollout.rows()
     assert (row.truncated, row.valid, row.reward, len(row.turn_start)) == (True, True, 0.0, 1)
     assert row.ids.tolist() == alone.ids[: alone.turn_start[1]].tolist()
+
+
+def test_an_engine_sees_the_images_of_its_context():
+    seen = {}
+
+    async def looking(context, images):
+        seen[tuple(context)] = images
+        look = '<call name="brighten"><arg name="factor" type="json">100</arg></call>'
+        text = look if len(images) == 1 else "<answer>1</answer>"
+        return Completion(text, token_ids=codec("bytes").tokenizer.encode(text)[0])
+
+    (rollout,) = fed(TokenStream(1), "toy/Shapes-v0", 1, looking, lambda stream: stream.take())
+    (row,) = rollout.rows()
+    for start, count in zip(row.turn_start, (1, 2), strict=True):
+        shown = seen[tuple(row.ids[:start].tolist())]
+        assert len(shown) == count
+        for image, pixels in zip(row.images[:count], shown, strict=True):
+            assert np.array_equal(rollout.pixels[image.id], pixels)
 
 
 def test_closing_ends_it_though_the_engine_says_nothing():

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gymnasium.vector import AutoresetMode
@@ -15,8 +15,11 @@ from tir_gym.rollout.codec import ChatCodec
 from tir_gym.rollout.recorder import TokenRecorder
 from tir_gym.rollout.stream import TokenStream
 
-Generate = Callable[[Sequence[int]], Awaitable[Completion]]
-"""An engine: goes on from a context of token ids. The completion has its `token_ids`, `logprobs`, `policy_version`."""
+Generate = Callable[..., Awaitable[Completion]]
+"""An engine: goes on from a context of token ids. The completion has its `token_ids`, `logprobs`, `policy_version`.
+
+Where the environment shows images, it is called with these too, `TokenRecorder.images`.
+"""
 
 
 async def feed(
@@ -132,7 +135,9 @@ class _Feed:
             self._full.append(i)
             self._news.set()
             return
-        sampling = asyncio.ensure_future(self._generate(self._recorders[i].prompt))
+        recorder = self._recorders[i]
+        shown = [] if self._envs.settings[i].domain.image_shape is None else [recorder.images]
+        sampling = asyncio.ensure_future(self._generate(recorder.prompt, *shown))
         sampling.add_done_callback(lambda _: self._heard(i))
         self._sampling[i] = sampling
 

@@ -65,6 +65,11 @@ class TokenRecorder:
         """All token ids up to where the policy is to go on."""
         return self.rollout.ids
 
+    @property
+    def images(self) -> list[NDArray[np.uint8]]:
+        """The images that `prompt` shows, in their order: uint8, (height, width, 3)."""
+        return [self.rollout.pixels[image.id] for image in self.rollout.images]
+
     def step(self, completion: Completion, reward: float, info: Mapping[str, Any]) -> None:
         """A turn: what was sampled, what it earned, and what is to be read next.
 

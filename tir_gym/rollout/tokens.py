@@ -198,6 +198,11 @@ class TokenRollout:
         """The context as it is now: what the engine is to go on from."""
         return self._now.ids.tolist()
 
+    @property
+    def images(self) -> tuple[ImageRef, ...]:
+        """The images of the context as it is now."""
+        return tuple(self._now.images)
+
     def __len__(self) -> int:
         return len(self._now.ids)
 
