@@ -130,8 +130,8 @@ def test_what_was_sampled_is_appended_to_where_the_template_changes_every_turn(k
         codec("hasty", kinds=[kind])
     chat = codec("hasty", on_unstable="append")
     assert chat.unstable == ("tool", "user")
-    suffix = chat.suffix([said(kind, "And now?", tool_call_id="call_0")], chat.tokenizer.end)
-    assert chat.tokenizer.decode(suffix.ids) == f"\n<|im_start|>{kind}\nAnd now?<|im_end|>\n<|im_start|>assistant\n"
+    suffix = chat.suffix([said(kind, "And ~!~ now?", tool_call_id="call_0")], chat.tokenizer.end)
+    assert chat.tokenizer.decode(suffix.ids) == f"\n<|im_start|>{kind}\nAnd ~!~ now?<|im_end|>\n<|im_start|>assistant\n"
 
 
 def test_a_template_without_a_system_has_its_words_in_those_of_the_user():

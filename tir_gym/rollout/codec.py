@@ -213,11 +213,12 @@ class ChatCodec:
             )
         if after.startswith(before[:end]):
             return after[end:], True
-        words = after.rfind(_TURN)
-        end = after.find(self._end_text, words) if words >= 0 else -1
-        if end < 0:
+        turns = before.count(_TURN)
+        pieces = after.split(_TURN, turns)
+        _, found, told = pieces[turns].partition(self._end_text) if len(pieces) > turns > 0 else ("", "", "")
+        if not found:
             raise UnstableTemplate(f"the chat template drops what was said before a {messages[0]['role']} message")
-        return after[end + len(self._end_text) :], False
+        return told, False
 
     def _fault(self, kind: Kind, tools: Sequence[dict[str, Any]]) -> str:
         """How the template is unstable before messages of a kind, "" if it is stable.
