@@ -172,6 +172,13 @@ def test_tools_and_words_that_a_template_shows_elsewhere_later_are_noticed(kinds
     assert chat.tokenizer.decode(suffix.ids) == "[INST]And now?[/INST]"
 
 
+def test_ids_that_a_policy_made_up_and_the_template_refuses_are_replaced():
+    chat = codec("late", kinds=["tool"], on_unstable="append")
+    for name in ("abcdefghi", "x"):
+        suffix = chat.suffix([said("tool", "7", tool_call_id=name, name="look")] * 2, chat.tokenizer.end)
+        assert chat.tokenizer.decode(suffix.ids) == "[RESULT]7[/RESULT]" * 2
+
+
 def test_a_template_that_takes_parts_only_is_given_parts():
     chat = codec("parts", image_token="<|image|>")
     prompt = chat.prompt([said("user", "Look: "), said("user", [{"type": "image", "id": "dark"}])])

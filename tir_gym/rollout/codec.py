@@ -162,13 +162,13 @@ class ChatCodec:
 
         What a message says has the role of who says it, all else is scaffold; the role covers all of it where the
         template changes what is said (as JSON, say). Where the engine stopped without the token that ends a turn (for
-        length, or at a stop string), it is put in with the role `BOUNDARY`.
+        length, or at a stop string), it is put in with the role `BOUNDARY`. Ids of calls that the template refuses are
+        replaced, for a policy may write any.
         """
-        past = _dummy("tool", result=messages[0]) if messages[0]["role"] == "tool" else _dummy("user")
-        chat = [_chat(message) for message in messages]
-        marked, said = _mark(chat)
-        (text, _), (frame, _) = self._between(past, chat), self._between(past, marked)
-        places = _places(text, frame, said)
+        try:
+            text, said, places = self._told(messages)
+        except MessagesRefused:
+            text, said, places = self._told(_renumbered(messages))
         ids, starts = self._encode(text, places, messages, after=self._end_text)
         roles = [_role(messages[0]) if places is None else Role.SCAFFOLD] * len(ids)
         for number, start, end in places or ():
@@ -177,6 +177,14 @@ class ChatCodec:
         if last != self.tokenizer.end:
             ids, roles = (self.tokenizer.end, *ids), [Role.BOUNDARY, *roles]
         return Suffix(ids, tuple(roles), self._images(ids, messages))
+
+    def _told(self, messages: Sequence[Message]) -> tuple[str, list["_Said"], list[tuple[int, int, int]] | None]:
+        """What the template writes of messages after a turn, what they say, and where that is."""
+        past = _dummy("tool", result=messages[0]) if messages[0]["role"] == "tool" else _dummy("user")
+        chat = [_chat(message) for message in messages]
+        marked, said = _mark(chat)
+        (text, _), (frame, _) = self._between(past, chat), self._between(past, marked)
+        return text, said, _places(text, frame, said)
 
     def _one_token(self, text: str) -> int:
         ids, _ = self.tokenizer.encode(text)
@@ -311,6 +319,11 @@ def _dummy(kind: Kind, *, reasoning: bool = False, system: bool = False, result:
         said["tool_calls"] = [{"id": result["tool_call_id"], "type": "function", "function": function}]
     opening: list[Message] = [{"role": "system", "content": _SAID}] if system else []
     return [*opening, {"role": "user", "content": _SAID}, said]
+
+
+def _renumbered(messages: Sequence[Message]) -> list[Message]:
+    """Messages with ids of calls that any template takes: nine letters and digits."""
+    return [m | {"tool_call_id": f"call{i:05}"} if "tool_call_id" in m else m for i, m in enumerate(messages)]
 
 
 def _folded(messages: Sequence[Message]) -> Sequence[Message]:
