@@ -12,9 +12,10 @@ from tests.play import make
 from tests.rollout.chat_templates import CHATML, FORGETFUL, HEADERS, TEMPLATES, Bytes, pieces, trained
 from tir_gym.core.action import Completion
 from tir_gym.core.transcript import images_of
-from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer, MessagesRefused, UnstableTemplate
+from tir_gym.rollout.codec import ChatCodec, UnstableTemplate
 from tir_gym.rollout.policies import POLICIES
 from tir_gym.rollout.recorder import TokenRecorder
+from tir_gym.rollout.tokenizer import HuggingFaceTokenizer, MessagesRefused
 from tir_gym.rollout.tokens import ImageRef, Role
 
 

@@ -1,7 +1,7 @@
 """Policies, model endpoints, collecting episodes, trajectory files, and what is made of them."""
 
 from tir_gym.rollout.batch import to_csr, to_packed, to_padded
-from tir_gym.rollout.codec import ChatCodec, HuggingFaceTokenizer
+from tir_gym.rollout.codec import ChatCodec
 from tir_gym.rollout.collect import EpisodesLeftOut, collect
 from tir_gym.rollout.endpoint import Endpoint, EndpointError, EndpointPolicy
 from tir_gym.rollout.export import export
@@ -22,6 +22,7 @@ from tir_gym.rollout.recorder import TokenRecorder
 from tir_gym.rollout.rescore import NeedsReplay, RescoreError, Rescorer, rescore, reward
 from tir_gym.rollout.stats import Summary, summarise
 from tir_gym.rollout.stream import StreamStats, TokenStream
+from tir_gym.rollout.tokenizer import HuggingFaceTokenizer
 from tir_gym.rollout.tokens import TokenRollout, TokenRow
 from tir_gym.rollout.trajectories import TrajectoryFile, read_records
 
