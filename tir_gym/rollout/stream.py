@@ -4,7 +4,7 @@ import contextlib
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -103,12 +103,11 @@ class TokenStream:
         """
         return self.begin_any((group,), timeout) is not None
 
-    def begin_any(self, groups: Iterable[str], timeout: float = 0.0) -> str | None:
+    def begin_any(self, groups: Collection[str], timeout: float = 0.0) -> str | None:
         """A group of these of which an episode may begin now, or within `timeout` seconds; one that was begun first."""
-        names = tuple(groups)
         with self._changed:
-            self._wait(lambda: self._closed or self._startable(names) is not None, timeout)
-            name = self._startable(names)
+            self._wait(lambda: self._closed or self._startable(groups) is not None, timeout)
+            name = self._startable(groups)
             if self._closed or name is None:
                 return None
             left = self._free.pop(name, 0)
@@ -214,8 +213,8 @@ class TokenStream:
             playing = self._playing.total()
             return StreamStats(self._version, playing, waiting, self._taken, self._stale, dict(self._lags))
 
-    def _startable(self, names: tuple[str, ...]) -> str | None:
-        begun = next((name for name in names if name in self._free), None)
+    def _startable(self, names: Collection[str]) -> str | None:
+        begun = next((name for name in self._free if name in names), None)
         return next(iter(names), None) if begun is None and self._room > 0 else begun
 
     def _drop_stale(self) -> None:
