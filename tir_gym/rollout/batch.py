@@ -173,9 +173,9 @@ def to_padded(
     spread.fill(0.0)
     if advantages is not None:
         spread[loss] = _by_token(rows, range(n), advantages)
-    for row, mask, values, start in zip(rows, loss, spread, starts.tolist(), strict=True):
-        quiet = slice(start, start + _quiet(row, once))
-        mask[quiet], values[quiet] = False, 0.0
+    for i, start in enumerate(starts.tolist()):
+        if count := _quiet(rows[i], once):
+            loss[i, start : start + count], spread[i, start : start + count] = False, 0.0
     described = _describe(rows, lengths, starts)
     return PaddedBatch(ids, attention, positions, roles, loss, logprobs, versions, spread, described)
 
@@ -254,8 +254,8 @@ def _flat(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantag
     if advantages is not None:
         spread[loss] = _by_token(rows, indices, advantages)
     for row, start in zip(chosen, starts.tolist(), strict=True):
-        quiet = slice(start, start + _quiet(row, once))
-        loss[quiet], spread[quiet] = False, 0.0
+        if count := _quiet(row, once):
+            loss[start : start + count], spread[start : start + count] = False, 0.0
     return FlatBatch(
         ids=np.concatenate([row.ids for row in chosen]),
         cu_seqlens=bounds,
