@@ -1,6 +1,8 @@
 """A vector environment that threads share: everybody gets what is his, nobody waits for somebody else."""
 
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -148,3 +150,21 @@ def test_what_cannot_be_made_raises_and_leaves_no_thread():
     with pytest.raises(ValueError, match="num_envs=0"):
         SharedVectorEnv(lambda: tir_gym.make_vec(MATH, 0))
     assert threading.active_count() == before
+
+
+def test_what_comes_after_an_interrupted_recv_is_for_the_next_one(envs, threads):
+    shared = envs(1)
+    shared.reset(seed=1)
+    main = threading.get_ident()
+
+    def interrupt():
+        while not shared.do(lambda envs: shared._receiving.locked()):
+            time.sleep(0)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupting = threads.submit(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        shared.recv()
+    interrupting.result()
+    shared.send(["<think>hm</think>"])
+    assert len(list(rows(shared.recv(timeout=120)))) == 1

@@ -6,6 +6,7 @@ import math
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ import tir_gym
 from tests.contract.test_drivers import observation_of, take_apart
 from tests.play import as_bytes, make, plain, play_oracle, replay
 from tir_gym.core.interfaces import ForkError
+from tir_gym.core.seeding import episode_seed
+from tir_gym.core.task import GeneratedTasks
 from tir_gym.drivers.vector import Straggler
 
 MATH = "tir/MathCode-v0"
@@ -112,6 +115,18 @@ def test_a_turn_that_waits_for_room_can_be_cancelled(envs):
     vector.cancel([1, 0])
     assert {info["outcome"] for _, (*_, info), _ in rows(vector.recv(2))} == {"env_error"}
     assert vector.in_flight == 0
+
+
+def test_the_room_of_a_turn_that_is_broken_off_goes_to_who_waits_for_it(envs):
+    vector = envs(4, max_running=2)
+    vector.reset(seed=1)
+    vector.send([HANG, HANG, "<think>a</think>", "<think>b</think>"])
+    vector.cancel([0])
+    received = [slot for slot, *_ in rows(vector.recv(3))]
+    assert received == [0, 2, 3]
+    vector.send([HANG, "<think>a</think>"], [0, 2])
+    vector.reset(options={"reset_mask": np.array([True, False, False, False])})
+    assert [slot for slot, *_ in rows(vector.recv())] == [2]
 
 
 @pytest.mark.parametrize("straggler", [Straggler.TIMEOUT, Straggler.TRUNCATE])
@@ -302,6 +317,43 @@ def test_other_tasks_run_while_a_turn_is_waited_for(envs):
     assert len(ticks) > 1  # one before there was anything to wait for
 
 
+def together(*coroutines):
+    async def all_of_them():
+        return await asyncio.wait_for(asyncio.gather(*coroutines), 120)
+
+    return asyncio.run(all_of_them())
+
+
+async def meanwhile(change):
+    await asyncio.sleep(0)
+    change()
+
+
+def test_who_waits_is_told_of_what_other_tasks_do(envs):
+    vector = envs(2)
+    vector.reset(seed=1)
+    vector.send([HANG], [0])
+    batch, _ = together(vector.arecv(), meanwhile(lambda: vector.send(["<think>hm</think>"], [1])))
+    assert batch[-1]["env_id"].tolist() == [1]
+    batch, _ = together(vector.arecv(), meanwhile(lambda: vector.cancel([0])))
+    assert batch[-1]["env_id"].tolist() == [0]
+    vector.send([HANG], [0])
+    batch, _ = together(vector.arecv(), meanwhile(lambda: vector.reset(seed=1)))
+    assert batch[-1]["env_id"].tolist() == []
+    vector.send([HANG], [0])
+    with pytest.raises(ClosedEnvironmentError):
+        together(vector.arecv(), meanwhile(vector.close))
+
+
+def test_tasks_that_receive_at_once_share_what_comes(envs):
+    vector = envs(2)
+    vector.reset(seed=1)
+    vector.send([CALL.format("1"), CALL.format("2")])
+    batches = together(vector.arecv(), vector.arecv(2), vector.arecv(2))
+    assert sorted(slot for batch in batches for slot, *_ in rows(batch)) == [0, 1]
+
+
+# --- misuse and what goes wrong ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("misuse", "error", "message"),
     [
@@ -309,11 +361,22 @@ def test_other_tasks_run_while_a_turn_is_waited_for(envs):
         (lambda v: v.send([ANSWER] * 2, [0, 0]), ValueError, "no slot twice"),
         (lambda v: v.send([ANSWER], [9]), ValueError, "there is no slot 9"),
         (lambda v: v.send([7], [0]), TypeError, "an action is"),
+        (lambda v: v.send("a", [0]), ValueError, "one string"),
+        (lambda v: v.send([ANSWER], [0.5]), TypeError, "integer"),
+        (lambda v: v.cancel([2]), ValueError, "there is no slot 2"),
+        (lambda v: v.get_state(-1), ValueError, "there is no slot -1"),
+        (lambda v: v.tools(2), ValueError, "there is no slot 2"),
+        (lambda v: v.fork_env(-1, [0]), ValueError, "there is no slot -1"),
+        (lambda v: v.fork_env(0, [2]), ValueError, "there is no slot 2"),
+        (lambda v: v.reset(seed=[5, 6], options={"task_id": ["x"]}), ValueError, "task_id: expected 2"),
         (lambda v: v.recv(0), ValueError, "min_ready=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, max_running=0), ValueError, "max_running=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, step_deadline_s=0), ValueError, "step_deadline_s=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, straggler="shoot"), ValueError, "shoot"),
+        (lambda v: tir_gym.make_vec(MATH, 2, render_mode="ansi"), ValueError, "is not rendered"),
         (lambda v: tir_gym.make_vec(MATH, 2).send([ANSWER] * 2), RuntimeError, "call reset first"),
+        (lambda v: tir_gym.make_vec(MATH, 2).fork_env(0, [1]), RuntimeError, "slot 0: call reset first"),
+        (lambda v: tir_gym.make_vec(MATH, 2).tools(1), RuntimeError, "slot 1: call reset first"),
     ],
 )
 def test_misuse_is_refused_and_changes_nothing(envs, misuse, error, message):
@@ -334,3 +397,89 @@ def test_a_reset_breaks_off_what_is_in_flight(envs):
     assert vector.in_flight == 0
     *_, infos = vector.step(["<think>hm</think>"] * 2)
     assert infos["turn"].tolist() == [1, 1]
+
+
+def test_none_among_seeds_lets_a_slot_go_on(envs):
+    vector = envs(2)
+    vector.reset(seed=[1, 2])
+    _, infos = vector.reset(seed=[None, 3])
+    assert infos["seed"].tolist() == [episode_seed(1, 0, 1), episode_seed(3, 0, 0)]
+
+
+def test_after_a_reset_that_fails_there_is_nothing_to_wait_for(envs):
+    vector = envs(2)
+    first, _ = vector.reset(seed=1)
+    with pytest.raises(KeyError, match="nowhere"):
+        vector.reset(options={"task_id": [None, "nowhere"]})
+    assert vector.in_flight == 0
+    with pytest.raises(RuntimeError, match="call reset first"):
+        vector.step([ANSWER] * 2)
+    assert vector.reset(seed=1)[0] == first
+
+
+class Torn(GeneratedTasks):
+    """One of its tasks cannot be read."""
+
+    def draw(self, seed):
+        if seed == episode_seed(7, 0, 1):
+            raise OSError("the file is torn")
+        return super().draw(seed)
+
+
+def torn_tasks():
+    whole = make("toy/Ledger-v0").setting.tasks
+    return Torn(whole.name, whole._generator)
+
+
+@pytest.mark.parametrize("backend", ["inline", "process"])
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP])
+def test_a_next_episode_that_cannot_begin_is_raised_and_holds_up_nobody(envs, backend, mode):
+    vector = envs(3, "toy/Ledger-v0", tasks=torn_tasks(), autoreset_mode=mode, backend=backend)
+    first, _ = vector.reset(seed=[7, 8, 9])
+    if mode is AutoresetMode.NEXT_STEP:
+        vector.step([ANSWER, "<think>hm</think>", "<think>hm</think>"])
+    vector.send([ANSWER, "<think>hm</think>", "<think>hm</think>"])
+    received, raised = [], []
+    while vector.in_flight:
+        try:
+            received += [slot for slot, *_ in rows(vector.recv())]
+        except OSError as error:
+            raised.append(str(error))
+    assert (sorted(received), raised) == ([1, 2], ["the file is torn"])
+    with pytest.raises(RuntimeError, match="slot 0: call reset first"):
+        vector.step([ANSWER] * 3)
+    again, _ = vector.reset(seed=[7, None, None], options={"reset_mask": np.array([True, False, False])})
+    assert again[0] == first[0]
+    vector.step(["<think>hm</think>"] * 3)
+
+
+def test_what_is_closed_says_so(envs):
+    vector = envs(2)
+    vector.reset(seed=1)
+    vector.send([HANG], [0])
+    vector.close()
+    vector.close()
+    for use in (
+        lambda: vector.reset(seed=1),
+        lambda: vector.send([ANSWER], [1]),
+        vector.recv,
+        lambda: vector.step([ANSWER] * 2),
+        lambda: vector.cancel([0]),
+        lambda: vector.fork_env(1, [0]),
+    ):
+        with pytest.raises(ClosedEnvironmentError):
+            use()
+
+
+def test_an_episode_that_fails_at_its_reset_is_invalid_and_not_worth_zero(envs, monkeypatch):
+    def fall_over(user, seen):
+        raise ZeroDivisionError("no line")
+
+    user = make("toy/Helpdesk-v0").setting.domain.user("user", None, 0)
+    monkeypatch.setattr(type(user), "move", fall_over)
+    vector = envs(1, "toy/Helpdesk-v0")
+    _, infos = vector.reset(seed=1)
+    assert infos["valid"].tolist() == [False]
+    _, rewards, _, truncated, infos = vector.step(["hello"])
+    assert np.isnan(rewards).tolist() == truncated.tolist() == [True]
+    assert infos["final_info"]["outcome"].tolist() == ["env_error"]

@@ -366,6 +366,9 @@ def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(spread):
     spread.reset(seed=1)
     with pytest.raises(KeyError, match="no-such-task"):
         spread.reset(seed=1, options={"task_id": "no-such-task"})
+    assert spread.in_flight == 0
+    with pytest.raises(RuntimeError, match="call reset first"):
+        spread.step(["<think>a</think>"] * SLOTS)
     with pytest.raises(TypeError, match="groups"):
         spread.set_groups(lambda: 0)
     with pytest.raises(RuntimeError, match="live in workers"):

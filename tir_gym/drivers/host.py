@@ -69,6 +69,8 @@ class Host:
             self._seats.advance(0.0)
         except Exception as error:
             self._replies.append(("broken", 0, sendable(error)))
+        for place, raised in self._seats.take_failed():
+            self._replies.append(("raised", place, self._tickets[place], sendable(raised)))
         self._replies += (("ready", r.place, self._tickets[r.place], self._outline(r)) for r in self._seats.take())
         for place, failure in self._seats.replayed:
             self._knows(place)

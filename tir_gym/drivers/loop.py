@@ -8,11 +8,14 @@ import os
 import select
 import time
 from collections.abc import Hashable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tir_gym.core.requests import Shared
 from tir_gym.core.tool import EnvError
 from tir_gym.drivers.slot import Slot
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Loop:
@@ -40,6 +43,10 @@ class Loop:
             self._unwatch(key)
         if key in self._done:
             self._done.remove(key)
+
+    def __contains__(self, key: int) -> bool:
+        """Whether a slot is watched, or is finished and `run` did not say so yet."""
+        return key in self.busy or key in self._done
 
     def run(self, timeout: float = math.inf) -> list[int]:
         """Keys of the slots whose turns are finished since the last call, in the order in which they finished.
@@ -165,21 +172,35 @@ class Waits(Protocol):
         """A descriptor that is readable when something has happened."""
 
 
-async def wait_async(loop: Waits, wakeup: float) -> None:
-    """Let other tasks run until something has happened, or `time.monotonic()` is `wakeup`."""
-    if loop.finished:
-        return
-    import asyncio
+class Waiters:
+    """Tasks of asyncio that wait for one loop. What has happened may concern any of them, so each looks again."""
 
-    current = asyncio.get_running_loop()
-    heard = asyncio.Event()
-    current.add_reader(loop.fileno(), heard.set)
-    try:
-        left = None if wakeup == math.inf else max(0.0, wakeup - time.monotonic())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(heard.wait(), left)
-    finally:
-        current.remove_reader(loop.fileno())
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Event, int] = {}
+
+    def ring(self) -> None:
+        """Something has happened that the descriptor does not tell."""
+        for heard in self._waiting:
+            heard.set()
+
+    async def wait(self, loop: Waits, wakeup: float) -> None:
+        """Let other tasks run until something has happened, `ring` is called, or `time.monotonic()` is `wakeup`."""
+        if loop.finished:
+            return
+        import asyncio
+
+        heard, descriptor, current = asyncio.Event(), loop.fileno(), asyncio.get_running_loop()
+        self._waiting[heard] = descriptor
+        current.add_reader(descriptor, self.ring)
+        try:
+            async with asyncio.timeout(None if wakeup == math.inf else max(0.0, wakeup - time.monotonic())):
+                await heard.wait()
+        except TimeoutError:
+            return
+        finally:
+            del self._waiting[heard]
+            if descriptor not in self._waiting.values():
+                current.remove_reader(descriptor)
 
 
 def perform(slots: Iterable[Slot]) -> None:

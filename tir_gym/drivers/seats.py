@@ -89,6 +89,8 @@ class Seats:
         self.loop = Loop()
         self.ready: list[Ready] = []
         """Results that nobody has taken yet, in the order in which they came."""
+        self.failed: list[tuple[int, Exception]] = []
+        """Slots whose turn, or the reset after it, raised, which nobody was told yet."""
         self.replayed: list[tuple[int, str]] = []
         """Slots whose replays are over, and why they failed ("": they did not)."""
         self._executor = executor
@@ -110,12 +112,14 @@ class Seats:
         if i in self._waiting:
             self._waiting.remove(i)
         self.ready = [ready for ready in self.ready if ready.place != i]
+        self.failed = [failure for failure in self.failed if failure[0] != i]
         seat = self._seats[i]
         seat.end = seat.queued = None
         if seat.replay is not None:
             seat.replay.slot.close()
             seat.replay = None
         self._begin_episode(i, options)
+        self._admit()
 
     def send(self, i: int, action: Action) -> None:
         """Have a slot take a turn as soon as there is room."""
@@ -141,6 +145,11 @@ class Seats:
         taken, self.ready = self.ready, []
         return taken
 
+    def take_failed(self) -> list[tuple[int, Exception]]:
+        """Slots that will not be ready, with the reason; all they can do is be reset."""
+        taken, self.failed = self.failed, []
+        return taken
+
     def cancel(self, i: int) -> None:
         """Break off the turn of a slot: its episode ends invalid."""
         slot = self.slots[i]
@@ -151,6 +160,7 @@ class Seats:
             self.loop.remove(i)
             slot.cancel("the turn was cancelled")
             self._turned(i)
+        self._admit()
 
     def fork(self, source: int, target: int) -> None:
         """Make a slot a live copy of another, both between turns; its own next episode comes after it all the same."""
@@ -213,6 +223,7 @@ class Seats:
         self.loop.close()
         self._waiting.clear()
         self.ready.clear()
+        self.failed.clear()
         for seat in self._seats:
             seat.slot.close()
             if seat.replay is not None:
@@ -227,11 +238,15 @@ class Seats:
         seat = self._seats[i]
         action, seat.queued = seat.queued, None
         assert action is not None
-        if seat.ended and self._autoreset is AutoresetMode.NEXT_STEP:
-            self._begin_episode(i, {})
+        try:
+            if seat.ended and self._autoreset is AutoresetMode.NEXT_STEP:
+                self._begin_episode(i, {})
+                return
+            seat.began, seat.expired, seat.resetting = time.monotonic(), False, False
+            seat.slot.begin_step(action)
+        except Exception as error:
+            self.failed.append((i, error))
             return
-        seat.began, seat.expired, seat.resetting = time.monotonic(), False, False
-        seat.slot.begin_step(action)
         self._watch(i)
 
     def _begin_episode(self, i: int, options: Mapping[str, Any]) -> None:
@@ -256,13 +271,17 @@ class Seats:
         if seat.replay is not None:
             self._go_on(i, seat.replay)
             return
-        result = seat.slot.result()
-        if not seat.resetting and (result.terminated or result.truncated):
-            if self._autoreset is AutoresetMode.SAME_STEP:
-                seat.end = result
-                self._begin_episode(i, {})
-                return
-            seat.ended = True
+        try:
+            result = seat.slot.result()
+            if not seat.resetting and (result.terminated or result.truncated):
+                if self._autoreset is AutoresetMode.SAME_STEP:
+                    seat.end = result
+                    self._begin_episode(i, {})
+                    return
+                seat.ended = True
+        except Exception as error:
+            self.failed.append((i, error))
+            return
         end, seat.end = seat.end, None
         self.ready.append(Ready(i, result, end))
 

@@ -62,8 +62,8 @@ class Share:
         self.lines = [Line(first + place, place) for place in range(size)]
         self.ready: list[Ready] = []
         """Results that nobody has taken yet."""
-        self.failed: list[Exception] = []
-        """Errors that are to be raised."""
+        self.failed: list[tuple[int, Exception]] = []
+        """`Workers.take_failed`."""
         self._start = start
         self._posts: list[tuple[Any, ...]] = []
         self._standing: dict[str, tuple[Any, ...]] = {}
@@ -93,6 +93,7 @@ class Share:
     def reset(self, line: Line, options: Mapping[str, Any]) -> None:
         """`Seats.reset`."""
         self.ready = [ready for ready in self.ready if ready.place != line.slot]
+        self.failed = [failure for failure in self.failed if failure[0] != line.slot]
         line.turn, line.replaying = Turn(None, options), False
         if line in self._suspects:
             self._suspects.remove(line)
@@ -147,11 +148,11 @@ class Share:
                 line.asked, line.answer = False, answer or None
             case "raised", (ticket, error):
                 if ticket == line.ticket and line.turn is not None:
-                    line.past = None if line.turn.action is None else line.past
-                    line.turn, line.busy, line.deaths = None, False, 0
-                    self.failed.append(error)
+                    line.past = line.turn = None
+                    line.busy, line.deaths = False, 0
+                    self.failed.append((line.slot, error))
             case "broken", (error,):
-                self.failed.append(error)
+                self.failed.append((-1, error))
         self._release()
 
     # --- when it dies ------------------------------------------------------------------------------------------------

@@ -83,12 +83,18 @@ class SharedVectorEnv:
         self.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        with self._lock:
-            if self._closed:
-                coroutine.close()
-                raise _closed()
-            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        return future.result()
+        future: concurrent.futures.Future[T] | None = None
+        try:
+            with self._lock:
+                if self._closed:
+                    coroutine.close()
+                    raise _closed()
+                future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            return future.result()
+        except BaseException:
+            if future is not None:  # after Ctrl-C, say, nobody would have what it brings
+                future.cancel()
+            raise
 
     # --- in the thread of the environment ----------------------------------------------------------------------------
     async def _live(
@@ -115,7 +121,8 @@ class SharedVectorEnv:
 
     async def _recv(self, min_ready: int, until: float) -> Batch:
         try:
-            await asyncio.wait_for(self._receiving.acquire(), _left(until))
+            async with asyncio.timeout(_left(until)):
+                await self._receiving.acquire()
         except TimeoutError:
             return self._envs.recv(min_ready, timeout=0.0)
         try:

@@ -204,7 +204,7 @@ class Slot:
         """The finished turn; its reward is the increment of the combined value, nan for an invalid end."""
         episode, turn = self._playing(), self._turn
         assert turn is not None, "the turn is not finished"
-        reward = 0.0
+        reward = 0.0 if episode.outcome.valid or episode.actions else math.nan  # a reset cannot tell its reward
         if self._fresh:
             reward = self._evaluate(episode)
             if episode.outcome:

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ from tir_gym.core.view import Groups, GroupView, Progress
 from tir_gym.drivers.env import observation_space
 from tir_gym.drivers.infos import stack_infos
 from tir_gym.drivers.intake import ActionInput, to_action
-from tir_gym.drivers.loop import wait_async
+from tir_gym.drivers.loop import Waiters
 from tir_gym.drivers.seats import Ready, Seats, Straggler
 from tir_gym.drivers.slot import Slot
 from tir_gym.drivers.workers import Backend, Workers
@@ -95,9 +97,10 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._told: list[Any] = [None] * num_envs
-        """What each slot was last told."""
+        """What each slot was last told; None where it has to be reset."""
         self._ready: dict[int, Ready] = {}
         self._out: set[int] = set()
+        self._waiters = Waiters()
         self._seeded = False
 
     @property
@@ -112,23 +115,29 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """Start an episode in every slot.
 
         An int seed is the base for all slots; a list has a base for each, and slot i then plays as a single
-        environment reset with `seed[i]` would. `options={"task_id": ...}` gives every slot that task (a list: each its
-        own); `options={"reset_mask": mask}`, a bool array of shape (num_envs,), leaves the slots alone where it is
-        False. Turns in flight are broken off. Raises `ValueError` for a list or mask of another length.
+        environment reset with `seed[i]` would (None: it goes on). `options={"task_id": ...}` gives every slot that task
+        (a list: each its own); `options={"reset_mask": mask}`, a bool array of shape (num_envs,), leaves the slots
+        alone where it is False. Turns in flight are broken off. Raises `ValueError` for a list or mask of another
+        length, and what a single environment's reset raises: then all these slots have to be reset again.
         """
+        self._check_open()
         wanted = dict(options or {})
         mask = self._mask(wanted.pop("reset_mask", None))
         chosen = [i for i in range(self.num_envs) if mask[i]]
-        self._seed(seed, chosen)
         task_ids = wanted.pop("task_id", None)
         if task_ids is None or isinstance(task_ids, str):
             task_ids = [task_ids] * self.num_envs
         self._check_length("task_id", task_ids)
-        for i in chosen:
-            self._ready.pop(i, None)
-            self._out.add(i)
-            self._seats.reset(i, {**wanted, "task_id": task_ids[i]})
-        self._gather(chosen)
+        self._seed(seed, chosen)
+        self._forget(chosen)
+        try:
+            for i in chosen:
+                self._out.add(i)
+                self._seats.reset(i, {**wanted, "task_id": task_ids[i]})
+            self._gather(chosen)
+        except BaseException:
+            self._forget(chosen)
+            raise
         news = [self._take(i).news for i in chosen]
         infos = stack_infos([result.info for result in news], chosen, self.num_envs)
         return self._batch(self._told), infos
@@ -141,21 +150,21 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         return self._deliver(list(range(self.num_envs)))
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End everything the episodes started."""
+        """End everything the episodes started; who waits in `arecv` is told."""
         self._seats.close()
+        self._waiters.ring()
 
     def get_state(self, i: int) -> EpisodeState:
         """The episode of slot i as data, as `ToolEnv.get_state`. Raises `ValueError` in mid-turn."""
-        self._check_waits(i)
-        return self._seats.get_state(i)
+        return self._seats.get_state(self._between_turns(i))
 
     def began_with(self, i: int) -> tuple[GroupView, Progress]:
         """What the trainer had said when the episode of slot i began: other rollouts and how far training was."""
-        return self._seats.began_with(i)
+        return self._seats.began_with(self._playing(i))
 
     def tools(self, i: int) -> list[dict[str, Any]]:
         """OpenAI function schemas of the tools on offer in slot i, as `ToolEnv.tools`, for chat templates."""
-        return self._seats.tools(i)
+        return self._seats.tools(self._playing(i))
 
     # --- without a barrier -------------------------------------------------------------------------------------------
     def send(self, actions: Sequence[ActionInput], env_ids: Sequence[int] | None = None) -> None:
@@ -163,27 +172,27 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
 
         Raises `ValueError` for slots that are still at a turn, or whose last result was not received.
         """
-        chosen = range(self.num_envs) if env_ids is None else [int(i) for i in env_ids]
+        self._check_open()
+        chosen = list(range(self.num_envs) if env_ids is None else map(index, env_ids))
+        if isinstance(actions, str):
+            raise ValueError("one string is not a list of actions; give a list of one")
         if len(chosen) != len(actions) or len(set(chosen)) != len(chosen):
             raise ValueError(f"{len(actions)} actions for {len(chosen)} slots; give one for each, and no slot twice")
         for i in chosen:
-            if not 0 <= i < self.num_envs:
-                raise ValueError(f"there is no slot {i}; there are {self.num_envs}")
-            if self._told[i] is None:
-                raise RuntimeError("no episode is being played: call reset first")
-            if i in self._out:
-                raise ValueError(f"slot {i} is at a turn already: receive its result first")
+            self._between_turns(i)
         parsed = [to_action(self.settings[i], action) for i, action in zip(chosen, actions, strict=True)]
         for i, action in zip(chosen, parsed, strict=True):
             self._out.add(i)
             self._seats.send(i, action)
         self._seats.flush()
+        self._waiters.ring()
 
     def recv(self, min_ready: int = 1, timeout: float = math.inf) -> Batch:
         """Results of at least `min_ready` slots (or of all that are at a turn, if fewer), as they became ready.
 
         As `step` returns them, but for m slots, in ascending order; `infos["env_id"]` says which. Fewer, or none, come
-        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1.
+        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1, and what kept a slot's next episode from
+        beginning: that slot has to be reset then, others are none the worse.
         """
         if min_ready < 1:
             raise ValueError(f"min_ready={min_ready} must be at least 1")
@@ -199,7 +208,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
     async def arecv(self, min_ready: int = 1) -> Batch:
         """`recv` for asyncio: other tasks run while nothing is ready."""
         while self._short(min_ready):
-            await wait_async(self._seats.loop, self._seats.wakeup())
+            await self._waiters.wait(self._seats.loop, self._seats.wakeup())
+            self._check_open()
             self._seats.advance(0.0)
         return self._deliver(sorted(self._ready), told=True)
 
@@ -215,8 +225,10 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
 
     def cancel(self, env_ids: Sequence[int]) -> None:
         """Break off the turns of these slots: their episodes end invalid (`env_error`), as `recv` tells."""
-        for i in map(int, env_ids):
+        self._check_open()
+        for i in [self._slot(i) for i in env_ids]:
             self._seats.cancel(i)
+        self._waiters.ring()
 
     # --- groups and copies -------------------------------------------------------------------------------------------
     def reset_groups(self, task_ids: Sequence[str], group_size: int, seed: int) -> tuple[Any, dict[str, Any]]:
@@ -237,9 +249,9 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         instead. Raises `ValueError` for slots at a turn or of different settings, `ForkError` where an interpreter
         cannot be copied.
         """
+        self._check_open()
         for i in (source, *targets):
-            self._check_waits(i)
-            if self.settings[i] != self.settings[source]:
+            if self.settings[self._between_turns(i)] != self.settings[source]:
                 raise ValueError(f"slots {source} and {i} play different environments; neither can become the other")
         for target in targets:
             if target != source:
@@ -257,10 +269,22 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
     # --- results -----------------------------------------------------------------------------------------------------
     def _collect(self) -> None:
         for ready in self._seats.take():
-            self._ready[ready.place] = ready
+            if ready.place in self._out:
+                self._ready[ready.place] = ready
+        if failed := [(i, error) for i, error in self._seats.take_failed() if i in self._out or i < 0]:
+            self._forget([i for i, _ in failed if i >= 0])
+            raise failed[0][1]
+
+    def _forget(self, slots: Iterable[int]) -> None:
+        """What these slots were at is nobody's business any more: they are to be reset."""
+        for i in slots:
+            self._out.discard(i)
+            self._ready.pop(i, None)
+            self._told[i] = None
 
     def _short(self, count: int) -> bool:
         """Whether fewer are ready than wanted, and more may come."""
+        self._check_open()
         self._collect()
         return len(self._ready) < min(count, len(self._out))
 
@@ -282,6 +306,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """Results of these slots as Gymnasium has them: arrays over all slots, or (`told`) over these alone."""
         rows = list(range(len(chosen)))
         taken = [self._take(i) for i in chosen]
+        self._waiters.ring()
         news = [ready.news for ready in taken]
         ends = {row: ready.end for row, ready in zip(rows, taken, strict=True) if ready.end is not None}
         infos: dict[str, Any] = {}
@@ -310,14 +335,16 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             if seed is None and self._seeded:
                 return
             base = int(self.np_random.integers(2**62)) if seed is None else int(seed)
-            bases = [(base, i) for i in range(self.num_envs)]
+            bases = {i: (base, i) for i in chosen}
         else:
             self._check_length("seed", seed)
-            fresh = self.np_random.integers(2**62, size=self.num_envs)
-            bases = [(int(fresh[i]) if s is None else _seed(s), 0) for i, s in enumerate(seed)]
+            given = [None if s is None else _seed(s) for s in seed]
+            if not self._seeded:
+                given = [int(self.np_random.integers(2**62)) if s is None else s for s in given]
+            bases = {i: (s, 0) for i in chosen if (s := given[i]) is not None}
         self._seeded = True
-        for i in chosen:
-            self._seats.seed(i, *bases[i])
+        for i, (base, place) in bases.items():
+            self._seats.seed(i, base, place)
 
     def _mask(self, mask: Any) -> NDArray[np.bool_]:
         if mask is None:
@@ -326,14 +353,31 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             raise ValueError(f"reset_mask must be a bool array of shape ({self.num_envs},), not {mask!r}")
         if not mask.any():
             raise ValueError("reset_mask has no slot to reset")
-        never = [i for i, told in enumerate(self._told) if told is None and not mask[i]]
-        if never:
-            raise ValueError(f"slots {never} have never been reset; reset them first")
+        if never := [i for i, told in enumerate(self._told) if told is None and not mask[i]]:
+            raise ValueError(f"slots {never} have never been reset, or in vain; reset them, too")
         return mask
 
-    def _check_waits(self, i: int) -> None:
-        if i in self._out:
-            raise ValueError(f"slot {i} is at a turn: receive its result first")
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("the vector environment is closed")
+
+    def _slot(self, i: int) -> int:
+        """The number of a slot. Raises `ValueError` where there is none."""
+        if not 0 <= index(i) < self.num_envs:
+            raise ValueError(f"there is no slot {i}; there are {self.num_envs}")
+        return index(i)
+
+    def _playing(self, i: int) -> int:
+        """The number of a slot with an episode. Raises `RuntimeError` before its first reset."""
+        if self._told[number := self._slot(i)] is None:
+            raise RuntimeError(f"no episode is being played in slot {number}: call reset first")
+        return number
+
+    def _between_turns(self, i: int) -> int:
+        """The number of a slot that waits for an action. Raises `ValueError` in mid-turn."""
+        if (number := self._playing(i)) in self._out:
+            raise ValueError(f"slot {number} is at a turn already: receive its result first")
+        return number
 
     def _check_length(self, what: str, values: Sequence[Any]) -> None:
         if isinstance(values, str) or len(values) != self.num_envs:

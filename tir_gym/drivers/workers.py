@@ -118,7 +118,7 @@ class Workers:
                 self._poller.modify(share.link, select.EPOLLIN | writable)
 
     def advance(self, timeout: float) -> None:
-        """`Seats.advance`. Raises what went wrong in a worker, and `RuntimeError` for one that does not live."""
+        """`Seats.advance`. Raises `RuntimeError` for a worker that does not live."""
         self.flush()
         heard = {descriptor for descriptor, _ in self._poller.poll(None if timeout == math.inf else max(0.0, timeout))}
         for share in self._shares:
@@ -127,11 +127,6 @@ class Workers:
                 if share.link.ended:
                     self._revive(share)
         self.flush()
-        failed = [error for share in self._shares for error in share.failed]
-        for share in self._shares:
-            share.failed = []
-        if failed:
-            raise failed[0]
 
     def wakeup(self) -> float:
         """Never: workers watch the time themselves."""
@@ -139,8 +134,8 @@ class Workers:
 
     @property
     def finished(self) -> bool:
-        """Whether there is something to `take`."""
-        return any(share.ready for share in self._shares)
+        """Whether there is something to `take` or to raise."""
+        return any(share.ready or share.failed for share in self._shares)
 
     def fileno(self) -> int:
         """A descriptor that is readable when a worker has something to say."""
@@ -151,6 +146,13 @@ class Workers:
         taken = [ready for share in self._shares for ready in share.ready]
         for share in self._shares:
             share.ready = []
+        return taken
+
+    def take_failed(self) -> list[tuple[int, Exception]]:
+        """`Seats.take_failed`; the slot is -1 where an error cannot be put down to one."""
+        taken = [failure for share in self._shares for failure in share.failed]
+        for share in self._shares:
+            share.failed = []
         return taken
 
     def cancel(self, i: int) -> None:

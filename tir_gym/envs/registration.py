@@ -227,7 +227,10 @@ def make_vec(
 
 
 def _driving(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the driver, and all others."""
+    """Options of the driver, and all others. Raises `ValueError` for a render mode."""
+    if (mode := options.get("render_mode")) is not None:
+        raise ValueError(f"render_mode={mode!r}: a vector environment is not rendered; look at `slots`, or at records")
+    options = {k: v for k, v in options.items() if k != "render_mode"}
     own = ("autoreset_mode", "step_deadline_s", "straggler", "max_running", "backend", "workers", "worker_options")
     return {k: v for k, v in options.items() if k in own}, {k: v for k, v in options.items() if k not in own}
 
