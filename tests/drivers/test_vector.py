@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import resource
 
 import gymnasium as gym
 import numpy as np
@@ -373,6 +374,8 @@ def test_tasks_that_receive_at_once_share_what_comes(envs):
         (lambda v: tir_gym.make_vec(MATH, 2, max_running=0), ValueError, "max_running=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, step_deadline_s=0), ValueError, "step_deadline_s=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, straggler="shoot"), ValueError, "shoot"),
+        (lambda v: tir_gym.make_vec(MATH, "2"), TypeError, "num_envs='2' must be int"),
+        (lambda v: tir_gym.make_vec([], 2), ValueError, "no id was given"),
         (lambda v: tir_gym.make_vec(MATH, 2, render_mode="ansi"), ValueError, "is not rendered"),
         (lambda v: tir_gym.make_vec(MATH, 2).send([ANSWER] * 2), RuntimeError, "call reset first"),
         (lambda v: tir_gym.make_vec(MATH, 2).fork_env(0, [1]), RuntimeError, "slot 0: call reset first"),
@@ -483,3 +486,15 @@ def test_an_episode_that_fails_at_its_reset_is_invalid_and_not_worth_zero(envs, 
     _, rewards, _, truncated, infos = vector.step(["hello"])
     assert np.isnan(rewards).tolist() == truncated.tolist() == [True]
     assert infos["final_info"]["outcome"].tolist() == ["env_error"]
+
+
+def test_a_process_that_may_have_few_open_files_asks_for_what_its_sandboxes_take(envs):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        envs(1024, "toy/Ledger-v0")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (256, hard)
+        envs(1024)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(2560, hard) if hard > 0 else 2560, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

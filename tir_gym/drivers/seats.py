@@ -1,6 +1,7 @@
 """Episodes in their slots, one after another, with turns in flight: what a vector environment is made of."""
 
 import math
+import resource
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,23 @@ class _Replay:
     whatever: bool
 
 
+_DESCRIPTORS = 512
+"""What a process has open beside its sandboxes, at most (definition by this project)."""
+
+
+def make_room(sandboxes: int) -> None:
+    """Allow this process as many open files as so many sandboxes take, two at most each, where the system lets it.
+
+    Many systems allow 1,024 unless a process asks for more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * sandboxes + _DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if sandboxes and soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Seats:
     """The slots of a vector environment in this process, and the turns in flight.
 
@@ -85,6 +103,7 @@ class Seats:
         straggler: Straggler,
         max_running: int,
     ) -> None:
+        make_room(sum(setting.runs_code for setting in settings))
         self.slots = [Slot(setting, executor if setting.runs_code else None) for setting in settings]
         self.loop = Loop()
         self.ready: list[Ready] = []

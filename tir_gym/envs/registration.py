@@ -192,6 +192,7 @@ def make_vector_env(
     """The entry point of `gym.make_vec`: options as of `make_setting`, and those of `ToolVectorEnv`."""
     from tir_gym.drivers.vector import ToolVectorEnv
 
+    _require("num_envs", num_envs, int)
     driving, options = _driving(options)
     setting = make_setting(env_id, **options)
     return ToolVectorEnv(setting, _executor_for(setting, executor), num_envs, **driving)
@@ -215,8 +216,11 @@ def make_vec(
     """
     from tir_gym.drivers.vector import ToolVectorEnv
 
+    _require("num_envs", num_envs, int)
     ids = [env_id] if isinstance(env_id, str) else list(env_id)
-    if not ids or num_envs % len(ids):
+    if not ids:
+        raise ValueError("no id was given; give one, or one for each kind of slot")
+    if num_envs % len(ids):
         raise ValueError(f"num_envs={num_envs} must be a multiple of the number of ids, {len(ids)}")
     driving, options = _driving(options)
     settings = [_wrapped(make_env(each, executor=executor, **options), wrappers) for each in ids]
