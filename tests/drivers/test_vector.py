@@ -175,6 +175,25 @@ def test_without_a_deadline_a_straggler_is_waited_for(envs):
 
 
 # --- autoreset --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_gymnasiums_own_vector_environment_gives_the_same_arrays(envs, mode):
+    ours = envs(3, "toy/Ledger-v0", autoreset_mode=mode)
+    theirs = gym.make_vec(
+        "toy/Ledger-v0", num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}
+    )
+    thinks, over = "<think>hm</think>", np.zeros(3, bool)
+    begun = [vector.reset(seed=[1, 2, 3]) for vector in (ours, theirs)]
+    for actions in ([thinks, thinks, ANSWER], [ANSWER, thinks, ANSWER], [thinks] * 3, [ANSWER] * 3, [thinks] * 3):
+        if mode is AutoresetMode.DISABLED and over.any():
+            begun = [vector.reset(options={"reset_mask": over.copy()}) for vector in (ours, theirs)]
+        (seen, infos), (expected, said) = begun
+        assert (seen, plain(infos)) == (tuple(expected), plain(said))
+        (seen, *arrays, infos), (expected, *columns, said) = (vector.step(actions) for vector in (ours, theirs))
+        assert (seen, plain(arrays), plain(infos)) == (tuple(expected), plain(columns), plain(said))
+        over = arrays[1] | arrays[2]
+    theirs.close()
+
+
 def test_in_the_next_step_the_action_is_not_used(envs):
     vector = envs(2, autoreset_mode=AutoresetMode.NEXT_STEP)
     assert vector.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP

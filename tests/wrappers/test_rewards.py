@@ -8,6 +8,7 @@ from itertools import permutations
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 import tir_gym
 from tests.play import as_bytes, make, plain, replay
@@ -29,6 +30,7 @@ from tir_gym.wrappers import (
     ToolEfficiencyReward,
     fork,
 )
+from tir_gym.wrappers.vector import RewardChannels as VectorRewardChannels
 
 ID = "toy/Archive-v0"
 LOOKED = Item("looked", "Did it look?", "called", (("tool", "search"),))
@@ -231,6 +233,38 @@ def test_channels_can_be_left_unsummed():
         assert env.unwrapped.reward_dim == len(vector) == 2
         assert np.asarray(vector).tolist() == [info["rewards"]["base"], info["rewards"]["format"]] == [0.0, 1.0]
         env.close()
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_channels_of_a_vector_environment_are_those_of_its_slots(mode):
+    given = [FIVE[0], FIVE[4]]
+    vector = VectorRewardChannels(tir_gym.make_vec(ID, 2, wrappers=given, autoreset_mode=mode))
+    singles = [RewardChannels(given[1](given[0](gym.make(ID)))) for _ in range(2)]
+    assert vector.reward_names == singles[0].reward_names == ("base", "checklist", "format")
+    vector.reset(seed=[3, 4])
+    for single, seed in zip(singles, (3, 4), strict=True):
+        single.reset(seed=seed)
+    said, over = texts(), [False, False]
+    for turn in range(6):
+        actions = [said[turn % 3], said[(turn + 1) % 3]]
+        _, rewards, *_ = vector.step(actions)
+        assert rewards.shape == (2, 3)
+        for i, single in enumerate(singles):
+            if over[i] and mode is AutoresetMode.NEXT_STEP:
+                single.reset()
+                expected, over[i] = np.zeros(3), False
+            else:
+                _, expected, terminated, truncated, _ = single.step(actions[i])
+                over[i] = terminated or truncated
+                if over[i] and mode is AutoresetMode.SAME_STEP:
+                    single.reset()
+            assert np.array_equal(rewards[i], expected, equal_nan=True)
+            assert vector.reward_space.contains(rewards[i])
+    with pytest.raises(TypeError, match="SyncVectorEnv"):
+        VectorRewardChannels(gym.make_vec(ID, num_envs=1, vectorization_mode="sync"))
+    vector.close()
+    for single in singles:
+        single.close()
 
 
 def test_a_combination_may_come_before_what_it_names_and_not_without_it():

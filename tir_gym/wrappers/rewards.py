@@ -147,7 +147,7 @@ class RewardChannels(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructo
 
     Each entry is the channel's increment in this step, nan where it has no valid value. The order is that of
     `reward_names`; `env.unwrapped.reward_space` is a Box of that shape, which is where MO-Gymnasium's wrappers
-    (`LinearReward`, `MORecordEpisodeStatistics`, `MOSyncVectorEnv`) look. In `make_vec`, read `infos["rewards"]`.
+    (`LinearReward`, `MORecordEpisodeStatistics`, `MOSyncVectorEnv`) look. `wrappers.vector` has one for `make_vec`.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
