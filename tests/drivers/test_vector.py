@@ -19,6 +19,7 @@ from tir_gym.core.interfaces import ForkError
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.task import GeneratedTasks
 from tir_gym.drivers.vector import Straggler
+from tir_gym.rewards.groups import GroupStore
 
 MATH = "tir/MathCode-v0"
 CALL = '<call name="python"><arg name="code">{}</arg></call>'
@@ -389,6 +390,7 @@ def test_tasks_that_receive_at_once_share_what_comes(envs):
         (lambda v: v.fork_env(-1, [0]), ValueError, "there is no slot -1"),
         (lambda v: v.fork_env(0, [2]), ValueError, "there is no slot 2"),
         (lambda v: v.reset(seed=[5, 6], options={"task_id": ["x"]}), ValueError, "task_id: expected 2"),
+        (lambda v: v.set_groups(GroupStore()), TypeError, r"GroupStore.freeze\(\)"),
         (lambda v: v.recv(0), ValueError, "min_ready=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, max_running=0), ValueError, "max_running=0"),
         (lambda v: tir_gym.make_vec(MATH, 2, step_deadline_s=0), ValueError, "step_deadline_s=0"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -370,7 +371,7 @@ def test_errors_of_a_worker_are_raised_here_and_groups_must_pickle(spread):
     with pytest.raises(RuntimeError, match="call reset first"):
         spread.step(["<think>a</think>"] * SLOTS)
     with pytest.raises(TypeError, match="groups"):
-        spread.set_groups(lambda: 0)
+        spread.set_groups(SimpleNamespace(view=lambda *task: None))
     with pytest.raises(RuntimeError, match="live in workers"):
         _ = spread.slots
     spread.reset(seed=1)

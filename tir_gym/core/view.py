@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tir_gym.core.action import Action
 from tir_gym.core.outcome import Outcome
@@ -69,11 +69,18 @@ NO_GROUP = GroupView()
 NO_PROGRESS = Progress()
 
 
+@runtime_checkable
 class Groups(Protocol):
     """Frozen statistics of many tasks."""
 
     def view(self, env_id: str, task_id: str) -> GroupView:
         """Those of one task; of a task without a rollout the view is known and empty."""
+
+
+def require_groups(groups: Groups | None) -> None:
+    """Raise `TypeError` for what has no statistics to view, such as a `GroupStore` that is not frozen."""
+    if not isinstance(groups, Groups | None):
+        raise TypeError(f"groups={groups!r} cannot be viewed; give a frozen store, GroupStore.freeze(), or None")
 
 
 class ReadsToolText(Protocol):

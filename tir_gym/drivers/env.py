@@ -17,7 +17,7 @@ from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
 from tir_gym.core.task import Task
 from tir_gym.core.transcript import Transcript
-from tir_gym.core.view import EpisodeView, Groups, GroupView, Progress, Rewards
+from tir_gym.core.view import EpisodeView, Groups, GroupView, Progress, Rewards, require_groups
 from tir_gym.drivers.intake import ActionInput, to_action
 from tir_gym.drivers.loop import Loop, perform
 from tir_gym.drivers.render import render_ansi, render_human
@@ -218,7 +218,11 @@ class ToolEnv(gym.Env[Observation, ActionInput]):
         self._slot.progress = Progress(step, total)
 
     def set_groups(self, groups: Groups | None) -> None:
-        """Give statistics of other rollouts (a frozen `GroupStore`); they hold from the next `reset` on."""
+        """Give statistics of other rollouts (a frozen `GroupStore`); they hold from the next `reset` on.
+
+        Raises `TypeError` for what is none, such as a store that is not frozen.
+        """
+        require_groups(groups)
         self._slot.groups = groups
 
     def set_rewards(self, rewards: Rewards) -> None:

@@ -17,7 +17,7 @@ from tir_gym.core.interfaces import Executor
 from tir_gym.core.schema import EpisodeState
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.spaces import Unicode
-from tir_gym.core.view import Groups, GroupView, Progress
+from tir_gym.core.view import Groups, GroupView, Progress, require_groups
 from tir_gym.drivers.env import observation_space
 from tir_gym.drivers.infos import stack_infos
 from tir_gym.drivers.intake import ActionInput, to_action
@@ -264,6 +264,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
 
     def set_groups(self, groups: Groups | None) -> None:
         """Give statistics of other rollouts, as `ToolEnv.set_groups`, to every slot."""
+        require_groups(groups)
         self._seats.set_groups(groups)
 
     # --- results -----------------------------------------------------------------------------------------------------
