@@ -251,6 +251,18 @@ def test_a_mask_cannot_leave_out_what_was_never_reset(envs):
         envs(2).reset(options={"reset_mask": np.array([True, False])})
 
 
+def test_what_was_returned_is_the_callers_to_change(envs):
+    vector = envs(2, "toy/Shapes-v0")
+    observations, _ = vector.reset(seed=1)
+    image = observations["images"][1][0]
+    before = image.copy()
+    for _ in range(2):
+        image[...] = 255 - image
+        observations, _ = vector.reset(options={"reset_mask": np.array([True, False])})
+        image = observations["images"][1][0]
+        assert np.array_equal(image, before)
+
+
 def test_gymnasiums_statistics_read_our_batches(envs):
     vector = gym.wrappers.vector.RecordEpisodeStatistics(envs(2))
     vector.reset(seed=[1, 2])

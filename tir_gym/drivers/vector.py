@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from copy import deepcopy
 from operator import index
 from typing import Any
 
@@ -140,7 +141,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             raise
         news = [self._take(i).news for i in chosen]
         infos = stack_infos([result.info for result in news], chosen, self.num_envs)
-        return self._batch(self._told), infos
+        return self._batch([deepcopy(observation) for observation in self._told]), infos
 
     def step(self, actions: Sequence[ActionInput]) -> Batch:
         """Take one turn in every slot."""
@@ -300,7 +301,7 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """What a slot has come to, which is told now."""
         ready = self._ready.pop(i)
         self._out.discard(i)
-        self._told[i] = ready.news.observation
+        self._told[i] = deepcopy(ready.news.observation)  # what is returned is whose it is returned to
         return ready
 
     def _deliver(self, chosen: list[int], *, told: bool = False) -> Batch:
