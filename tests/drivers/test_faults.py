@@ -1,9 +1,10 @@
-"""When the fork server dies, the episodes whose code was running are invalid; the others go on, and so do the next."""
+"""When the fork server dies, episodes go on; one at whose code it dies again is invalid, the next go on."""
 
 import contextlib
 import math
 import os
 import signal
+from dataclasses import astuple
 
 import pytest
 
@@ -19,11 +20,15 @@ CALL = '<call name="python"><arg name="code">x = 1</arg></call>'
 LOOK = '<call name="python"><arg name="code">x + 1</arg></call>'
 
 
+def signal_all(pids, number):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it went with another
+            os.kill(pid, number)
+
+
 def kill_all(pids):
-    for number in (signal.SIGSTOP, signal.SIGKILL):  # none lives to see and tell how another died
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):  # it went with another
-                os.kill(pid, number)
+    signal_all(pids, signal.SIGSTOP)  # none lives to see and tell how another died
+    signal_all(pids, signal.SIGKILL)
     wait_until_gone(pids)
 
 
@@ -46,12 +51,15 @@ def end(*slots):
     return [slot.result() for slot in slots]
 
 
-def test_an_environment_whose_code_was_running_goes_on_with_the_next_episode():
+def test_code_at_which_the_server_dies_twice_ends_its_episode_and_the_next_goes_on():
     before = descendants()
     env = make("tir/MathCode-v0", executor=ForkServer(preload=()))
     env.reset(seed=0)
     env.step(CALL)
     begin(env._slot, HANG)
+    kill_all(descendants() - before)
+    env._slot.poll()
+    assert descendants() - before
     kill_all(descendants() - before)
     [result] = end(env._slot)
     assert math.isnan(result.reward)
@@ -65,35 +73,43 @@ def test_an_environment_whose_code_was_running_goes_on_with_the_next_episode():
     wait_until_gone(descendants() - before)
 
 
-def test_an_environment_between_two_calls_goes_on_as_if_nothing_had_happened():
+def test_an_environment_goes_on_as_if_nothing_had_happened():
     before = descendants()
     played = []
-    for kill in (False, True):
+    for kill in ("never", "between two calls", "while code is running"):
         env = make("tir/MathCode-v0", executor=ForkServer(preload=()))
         turns = [env.reset(seed=0), env.step(CALL), env.step(STEP)]
-        if kill:
-            kill_all(descendants() - before)
-        turns += [env.step(STEP), env.step("<answer>0</answer>")]
+        pids = descendants() - before
+        if kill == "between two calls":
+            kill_all(pids)
+        signal_all(pids, signal.SIGSTOP if kill == "while code is running" else signal.SIGCONT)
+        begin(env._slot, STEP)
+        if kill == "while code is running":
+            kill_all(pids)
+        [result] = end(env._slot)
+        turns += [astuple(result), env.step("<answer>0</answer>")]
         played.append(as_bytes(turns))
         env.close()
     assert "3" in turns[3][0]
-    assert played[0] == played[1]
+    assert played[0] == played[1] == played[2]
     wait_until_gone(descendants() - before)
 
 
-def test_a_batch_loses_only_the_episodes_whose_code_was_running():
+def test_a_batch_loses_no_episode():
     before = descendants()
     vector = tir_gym.make_vec("tir/MathCode-v0", 4, executor=ForkServer(preload=()))
     vector.reset(seed=0)
     vector.step([CALL, CALL, CALL, "<think>not yet</think>"])
-    begin(vector.slots[0], HANG)
-    kill_all(descendants() - before)
+    pids = descendants() - before
+    signal_all(pids, signal.SIGSTOP)
+    begin(vector.slots[0], STEP)
+    kill_all(pids)
     begin(vector.slots[1], STEP)
     begin(vector.slots[2], "<answer>0</answer>")
     begin(vector.slots[3], CALL)
     results = end(*vector.slots)
-    assert [result.info["outcome"] for result in results] == ["env_error", "", "failed", ""]
-    assert [math.isnan(result.reward) for result in results] == [True, False, False, False]
+    assert [result.info["outcome"] for result in results] == ["", "", "failed", ""]
+    assert "2" in results[0].observation
     assert "2" in results[1].observation
     vector.close()
     wait_until_gone(descendants() - before)

@@ -405,17 +405,21 @@ def test_what_is_running_or_over_is_not_copied(durable: DurableSession) -> None:
 
 
 # --- the death of the fork server -------------------------------------------------------------------------------------
-def test_idle_sessions_outlive_their_server_and_running_ones_do_not() -> None:
+def test_sessions_outlive_their_server_but_for_those_that_called_a_tool() -> None:
     with ForkServer(()).leased() as executor:
-        idle, busy, fresh, spoilt = (executor.open(LIMITS, n, [Tool("tool")]) for n in range(4))
+        idle, plain, busy, fresh, spoilt = (executor.open(LIMITS, n, [Tool("tool")]) for n in range(5))
         for session in (idle, busy):
             run(session, "import random; x = random.random()")
+        pid = run(plain, "y = 20").measured.pid
         value = run(idle, "x").value
         copy = idle.fork()
         run(spoilt, "while True: pass", 0.2)
         busy.submit("tool()", 20.0)
         assert isinstance(until_event(busy), HostCall)
+        os.kill(pid, signal.SIGSTOP)
+        plain.submit("y += 1\ny", 20.0)
         kill_server(executor)
+        assert finish(plain).value == "21"
         assert run(idle, "x").value == value
         assert run(copy, "x").value == value
         assert run(fresh, "6 * 7").value == "42"

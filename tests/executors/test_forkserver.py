@@ -326,12 +326,13 @@ def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:
     assert all_end([p for p in below if p not in processes and p not in descendants(os.getpid())])
 
 
-def test_without_the_server_sessions_end_as_executor_errors_and_a_new_one_starts() -> None:
+def test_without_the_server_what_had_called_a_tool_ends_as_an_executor_error_and_a_new_one_starts() -> None:
     with ForkServer(preload=()).leased() as executor:
         known = children(os.getpid())
-        opened = executor.open(LIMITS, 0)
+        opened = executor.open(LIMITS, 0, [Tool("tool")])
         run(opened, "1")
-        opened.submit("while True: pass", 60.0)
+        opened.submit("tool()", 60.0)
+        assert isinstance(until_event(opened), HostCall)
         [launcher] = [p for p in known if children(p) and p == executor._own.server.process.pid]
         guests = descendants(launcher)
         os.kill(children(launcher)[0], signal.SIGKILL)

@@ -89,8 +89,8 @@ Events = list[HostCall | Done]
 
 
 class DurableSession(Session):
-    """A session that comes back by replay: after `evict`, after the death of its fork server while it was idle, and
-    where its process was killed, unless that happened to a submission that had called a tool or is taken up again.
+    """A session that comes back by replay: after `evict`, and where its process was killed or its fork server died,
+    unless that happened to a submission that had called a tool or is taken up again.
 
     Its interpreter may be another one than before, so ask `fileno` anew after each `submit` and `events`; it is -1,
     too, while there is no interpreter. Replay happens in the next `submit` (and the `events` that follow), `put` or

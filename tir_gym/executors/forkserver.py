@@ -116,8 +116,8 @@ class ForkServer(Executor):
 
     `spare`: how many sessions of the limits last asked for are kept ready, so that opening one costs no start; it does
     not count for equality. `live`: about how many sessions have a process at once (0: each has one); the others, used
-    less recently, come back by replay of what was asked of them, see `executors.durable`. A session that was idle when
-    the server died comes back in the same way.
+    less recently, come back by replay of what was asked of them, see `executors.durable`. When the server
+    dies, sessions come back in the same way.
 
     `min_tier`: the least of "A", "A-", "B", "C", "unsafe" (`tiers.Tier`) at which code may run, as found by attacks in
     a session of its own at each start. `pool_memory_mb`, `pool_tasks`: what all sessions and the server (some 80 MB

@@ -121,7 +121,7 @@ class GuestSession(Session):
         self._lost = ""
         self.spared = False
         """True once the session was lost by what may be no doing of its own, so that it may be replayed: what ran it
-        ended while none of its code ran, or its process was killed."""
+        ended, or its process was killed."""
         self._end_status: RunStatus | None = None
         self._turn, self._token, self._running = 0, "", False
         self._start_by = time.monotonic() + START_S
@@ -449,8 +449,7 @@ class GuestSession(Session):
         if self._lost:
             return
         error = clean(error, 300)
-        idle = not self._running or not self._ready or bool(self._out)
-        self.spared |= idle and status is RunStatus.EXECUTOR_ERROR and not self._held.alive()
+        self.spared |= status is RunStatus.EXECUTOR_ERROR and not self._held.alive()
         if self._running:
             wall = time.monotonic() - self._began
             done = Done(self._turn, status, error=error, state_lost=True, measured=Measured(wall))
