@@ -3,10 +3,12 @@
 import math
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import tir_gym
 from tests.play import ALL_IDS, make, play_oracle
+from tir_gym.core.episode import Episode
 from tir_gym.core.tool import EnvError
 from tir_gym.core.verify import Score
 from tir_gym.wrappers import MaskInvalid
@@ -40,6 +42,26 @@ def test_an_episode_that_cannot_be_judged_is_invalid(env_id, broken_judge):
     env.reset(seed=0)
     check_invalid(env.finish("done"), "judge_error")
     env.close()
+
+
+@pytest.mark.parametrize("backend", ["alone", "inline"])
+def test_an_episode_that_could_not_begin_is_invalid_in_its_only_step_too(env_id, backend, monkeypatch):
+    monkeypatch.setattr(Episode, "start", lambda episode: episode.abort("no world"))
+    if backend == "alone":
+        env = make(env_id)
+        *_, info = env.reset(seed=0)
+        assert not info["valid"]
+        check_invalid(env.step("hm"), "env_error")
+        check_invalid(env.step("hm"), "env_error")
+        env.close()
+        return
+    vector = tir_gym.make_vec(env_id, 2)
+    vector.reset(seed=0)
+    _, rewards, terminations, truncations, infos = vector.step(["hm", "hm"])
+    vector.close()
+    assert np.isnan(rewards).all()
+    assert (terminations.tolist(), truncations.tolist()) == ([False, False], [True, True])
+    assert not infos["final_info"]["valid"].any()
 
 
 def break_tools(monkeypatch, env_id):
@@ -79,8 +101,6 @@ def test_an_invalid_episode_spoils_no_other_of_the_batch(env_id, monkeypatch):
 
 
 def _fail_for(chosen):
-    from tir_gym.core.episode import Episode
-
     original = Episode._verify
 
     def verify(self):

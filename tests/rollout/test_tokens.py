@@ -140,6 +140,18 @@ def test_nothing_of_an_invalid_episode_is_learned_from():
     assert np.isnan(row.reward)
 
 
+def test_no_part_of_an_invalid_episode_has_a_reward_that_a_group_could_count():
+    """Not the turns before its last, nor what is left when that is cut, nor where nobody told the last one's nan."""
+    rollout = filled([1], [([2, 3], 0, 0.5, Role.TOOL, [4]), ([5, 6], 0, 0.0, Role.TOOL, [7])])
+    rollout.valid = False
+    (row,) = rollout.rows()
+    assert np.isnan(row.reward)
+    assert np.isnan(row.turn_reward).all()
+    for limit in (2, 4, 5):
+        assert np.isnan(row.cut(limit).reward)
+        assert np.isnan(row.cut(limit).turn_reward).all()
+
+
 def test_a_segment_in_which_nothing_was_sampled_is_no_row():
     rollout = TokenRollout()
     rollout.append_prompt([1, 2])

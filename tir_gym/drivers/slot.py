@@ -201,10 +201,13 @@ class Slot:
         self._drive(self._playing().feed(request.id, result))
 
     def result(self) -> StepResult:
-        """The finished turn; its reward is the increment of the combined value, nan for an invalid end."""
+        """The finished turn; its reward is the increment of the combined value, nan for an invalid end.
+
+        After an invalid end it stays nan: an episode that could not even begin has no other step to say so.
+        """
         episode, turn = self._playing(), self._turn
         assert turn is not None, "the turn is not finished"
-        reward = 0.0 if episode.outcome.valid or episode.actions else math.nan  # a reset cannot tell its reward
+        reward = 0.0 if episode.outcome.valid else math.nan
         if self._fresh:
             reward = self._evaluate(episode)
             if episode.outcome:

@@ -96,6 +96,7 @@ class TokenRow:
             return self
         kept = int(np.searchsorted(self.turn_start, limit))
         ends = np.minimum(self.turn_end[:kept], limit)
+        missing = np.float32(0.0 if self.valid else math.nan)
         return replace(
             self,
             ids=self.ids[:limit],
@@ -104,7 +105,7 @@ class TokenRow:
             versions=self.versions[:limit],
             turn_start=self.turn_start[:kept],
             turn_end=_fixed(ends),
-            turn_reward=_fixed(np.where(ends == self.turn_end[:kept], self.turn_reward[:kept], np.float32(0))),
+            turn_reward=_fixed(np.where(ends == self.turn_end[:kept], self.turn_reward[:kept], missing)),
             shared=min(self.shared, limit),
             truncated=True,
             images=tuple(image for image in self.images if image.at < limit),
@@ -295,6 +296,7 @@ class TokenRollout:
     def rows(self) -> list[TokenRow]:
         """A row for each segment in which a turn was sampled; later appending does not change them."""
         total = float(np.float32(sum(r for segment in self._segments for r in segment.rewards)))
+        total = total if self.valid else math.nan
         found = []
         for number, segment in enumerate(self._segments):
             if not segment.turns:
@@ -308,7 +310,9 @@ class TokenRollout:
                     versions=_fixed(np.array(segment.versions, np.int32)),
                     turn_start=_fixed(bounds[:, 0].copy()),
                     turn_end=_fixed(bounds[:, 1].copy()),
-                    turn_reward=_fixed(np.array(segment.rewards, np.float32)),
+                    turn_reward=_fixed(
+                        np.array(segment.rewards if self.valid else [math.nan] * len(bounds), np.float32)
+                    ),
                     reward=total,
                     episode=self.episode,
                     group=self.group,
