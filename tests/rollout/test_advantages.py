@@ -40,6 +40,16 @@ def test_groups_of_one_and_episodes_that_say_nothing():
     assert np.isnan(adv.leave_one_out([1.0, math.nan, 0.0])).tolist() == [False, True, False]
 
 
+def test_an_episode_that_says_nothing_is_no_part_of_a_checklists_or_a_states_group():
+    awards = np.array([[[1.0], [0.0]], [[0.0], [0.0]], [[math.nan], [math.nan]]])
+    with_gap = adv.checklist_level(awards, [1.0])
+    assert with_gap[:2] == pytest.approx(adv.checklist_level(awards[:2], [1.0]))
+    assert np.isnan(with_gap[2]).all()
+    alone, beside = adv.anchor_groups([["s"]], [[3.0]]), adv.anchor_groups([["s"], ["s"]], [[3.0], [math.nan]])
+    assert beside[0] == alone[0] == 0.0
+    assert math.isnan(beside[1][0])
+
+
 def test_leave_one_out_by_hand():
     assert adv.leave_one_out([1.0, 0.0, 0.5]).tolist() == [0.75, -0.75, 0.0]
 

@@ -63,7 +63,7 @@ def test_a_padded_batch_holds_each_row_and_nothing_else(drawn, side, multiple):
         turns = slice(batch.rows.turns.ptr[r], batch.rows.turns.ptr[r + 1])
         ends = batch.rows.turns.end[turns]
         assert batch.ids[r][ends].tolist() == [row.ids[end - 1] for end in row.turn_end]
-        assert batch.rows.turns.reward[turns].tolist() == row.turn_reward.tolist()
+        np.testing.assert_array_equal(batch.rows.turns.reward[turns], row.turn_reward)
     assert batch.waste == pytest.approx(1 - batch.attention_mask.mean())
     assert batch.rows.valid.tolist() == [row.valid for row in rows]
 
@@ -123,6 +123,15 @@ def test_an_advantage_that_an_invalid_episode_has_not_poisons_nothing(advantage)
     padded, flat = to_padded(rows, advantages=advantages), to_csr(rows, advantages=advantages)
     for batch in (padded, flat, *to_packed(rows, 9, advantages=advantages)):
         assert (batch.advantages * batch.loss_mask).sum() == 2.0
+
+
+def test_an_unknown_advantage_of_a_valid_row_is_not_learned_from():
+    """Its reward failed, say: nan * 0 is nan, so it must not reach the loss at all."""
+    rows = filled([1], [([2, 3], 0, 1.0, Role.TOOL, [4]), ([5], 0, 0.0, Role.TOOL, [6])]).rows() + some(3)
+    advantages = [[2.0, np.nan], np.nan]
+    for batch in (to_padded(rows, advantages=advantages), to_csr(rows, advantages=advantages)):
+        assert batch.advantages[batch.loss_mask].tolist() == [2.0, 2.0]
+        assert np.count_nonzero(batch.advantages) == 2
 
 
 def test_advantages_may_be_arrays():

@@ -167,11 +167,14 @@ def checklist_level(satisfied: ArrayLike, weights: ArrayLike, eligible: ArrayLik
 
     `satisfied` has shape (rollouts, turns, items) and holds awards (1 at the turn where an item is awarded), `weights`
     (items,), `eligible` (rollouts, turns, items), all by default. Returns (rollouts, turns). Source: CM2, text.
+    A rollout with an award that is nan is no part of the group.
     """
     awards = _floats(satisfied)
     weight = np.broadcast_to(_floats(weights), awards.shape)
     open_items = np.ones(awards.shape) if eligible is None else _floats(eligible)
-    baseline = awards.max(1).mean(0)
+    judged: NDArray[np.bool_] = np.logical_not(np.isnan(awards).any((1, 2)))
+    awards = np.where(judged[:, None, None], awards, np.nan)
+    baseline = awards[judged].max(1).mean(0) if judged.any() else np.full(awards.shape[2], np.nan)
     mass = (weight * open_items).sum(2)
     gained = (weight * open_items * (awards - baseline)).sum(2)
     result: Array = np.divide(gained, mass, out=np.zeros_like(gained), where=mass > 0)
@@ -191,7 +194,8 @@ def anchor_groups(states: Sequence[Sequence[Hashable]], returns: Sequence[ArrayL
     values = [_floats(rollout) for rollout in returns]
     found = [np.zeros(len(rollout)) for rollout in values]
     for places in members.values():
-        relative = np.zeros(1) if len(places) < 2 else group_relative([values[i][t] for i, t in places])
+        here = _floats([values[i][t] for i, t in places])
+        relative = group_relative(here) if np.count_nonzero(~np.isnan(here)) > 1 else here - here
         for (i, t), value in zip(places, relative, strict=True):
             found[i][t] = value
     return found

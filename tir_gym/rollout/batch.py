@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tir_gym.rollout.tokens import NO_VERSION, Bools, Floats, Ids, Role, TokenRow
 
 Advantages = Sequence[float | Sequence[float]] | Sequence[float] | Sequence[Sequence[float]]
-"""For each row one number, or one for each of its turns."""
+"""For each row one number, or one for each of its turns; nan where there is no valid reward to learn from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class PaddedBatch:
     roles: NDArray[np.uint8]
     """uint8, (B, L): `Role` codes; `SCAFFOLD` at padding."""
     loss_mask: Bools
-    """bool, (B, L): True at the policy's tokens of valid rows."""
+    """bool, (B, L): True at the policy's tokens of valid rows, but where the advantage given is nan."""
     logprobs: Floats
     """float32, (B, L)"""
     versions: Ids
@@ -172,7 +172,7 @@ def to_padded(
     spread = out.advantages[:n]
     spread.fill(0.0)
     if advantages is not None:
-        spread[loss] = _by_token(rows, range(n), advantages)
+        _give(_by_token(rows, range(n), advantages), spread, loss)
     for i, start in enumerate(starts.tolist()):
         if count := _quiet(rows[i], once):
             loss[i, start : start + count], spread[i, start : start + count] = False, 0.0
@@ -252,7 +252,7 @@ def _flat(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Advantag
     loss = roles == Role.SAMPLED
     spread = np.zeros(len(roles), np.float32)
     if advantages is not None:
-        spread[loss] = _by_token(rows, indices, advantages)
+        _give(_by_token(rows, indices, advantages), spread, loss)
     for row, start in zip(chosen, starts.tolist(), strict=True):
         if count := _quiet(row, once):
             loss[start : start + count], spread[start : start + count] = False, 0.0
@@ -353,6 +353,16 @@ def _by_token(rows: Sequence[TokenRow], indices: Sequence[int], advantages: Adva
         values += each
     sizes = np.concatenate([rows[i].turn_end - rows[i].turn_start for i in indices])
     return np.repeat(np.array(values, np.float32), sizes)
+
+
+def _give(values: Floats, advantages: NDArray[Any], loss: Bools) -> None:
+    """Lay the advantage of each sampled token; one that is nan (its reward failed, say) is nothing to learn from."""
+    unknown = np.isnan(values)
+    if unknown.any():
+        values[unknown] = 0.0
+    advantages[loss] = values
+    if unknown.any():
+        loss[loss] = ~unknown
 
 
 def _pinned(shape: tuple[int, int], kind: str) -> NDArray[Any]:
