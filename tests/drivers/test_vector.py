@@ -425,6 +425,21 @@ def test_misuse_is_refused_and_changes_nothing(envs, misuse, error, message):
     assert after["turn"].tolist() == [1, 1]
 
 
+@pytest.mark.parametrize("options", [{}, {"backend": "process", "workers": 1}])
+def test_after_a_reset_that_failed_nothing_is_waited_for_and_another_mends_it(envs, options):
+    vector = envs(2, **options)
+    _, infos = vector.reset(seed=1)
+    with pytest.raises(KeyError, match="no-such-task"):
+        vector.reset(seed=1, options={"task_id": [infos["task"]["id"][0], "no-such-task"]})
+    assert vector.in_flight == 0
+    assert vector.recv()[1].size == 0
+    with pytest.raises(RuntimeError, match="call reset first"):
+        vector.step([ANSWER] * 2)
+    _, again = vector.reset(seed=1)
+    assert again["seed"].tolist() == infos["seed"].tolist()
+    assert vector.step([ANSWER] * 2)[1].size == 2
+
+
 def test_a_reset_breaks_off_what_is_in_flight(envs):
     vector = envs(2, max_running=1)
     vector.reset(seed=1)
