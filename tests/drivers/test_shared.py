@@ -1,8 +1,9 @@
 """A vector environment that threads share: everybody gets what is his, nobody waits for somebody else."""
 
+import gc
+import multiprocessing
 import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -152,19 +153,75 @@ def test_what_cannot_be_made_raises_and_leaves_no_thread():
     assert threading.active_count() == before
 
 
-def test_what_comes_after_an_interrupted_recv_is_for_the_next_one(envs, threads):
-    shared = envs(1)
+def interrupting(when):
+    """A thread that interrupts the main thread, as Ctrl-C does, once that is so."""
+
+    def work():
+        while not when():
+            pass
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def test_who_was_interrupted_while_it_waited_takes_no_results_from_others(envs):
+    shared = envs(2)
     shared.reset(seed=1)
-    main = threading.get_ident()
-
-    def interrupt():
-        while not shared.do(lambda envs: shared._receiving.locked()):
-            time.sleep(0)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    interrupting = threads.submit(interrupt)
+    waits = interrupting(lambda: shared.do(lambda _: shared._receiving.locked()))
     with pytest.raises(KeyboardInterrupt):
         shared.recv()
-    interrupting.result()
-    shared.send(["<think>hm</think>"])
-    assert len(list(rows(shared.recv(timeout=120)))) == 1
+    waits.join()
+    shared.send(["<think>hm</think>"], [1])
+    assert shared.recv(timeout=60.0)[-1]["env_id"].tolist() == [1]
+
+
+def test_an_interrupt_while_it_is_made_leaves_no_thread():
+    before, begun, interrupted = threading.active_count(), threading.Event(), threading.Event()
+
+    def make():
+        begun.set()
+        interrupted.wait(60.0)
+        return tir_gym.make_vec(MATH, 2)
+
+    waits = interrupting(lambda: begun.wait(60.0) and (interrupted.set() or True))
+    with pytest.raises(KeyboardInterrupt):
+        SharedVectorEnv(make)
+    waits.join()
+    assert threading.active_count() == before
+
+
+def test_one_that_is_dropped_is_closed():
+    before = footprint()
+    shared = SharedVectorEnv(lambda: tir_gym.make_vec(MATH, 2))
+    shared.reset(seed=1)
+    shared.send([HANG], [0])
+    thread = shared._thread
+    del shared
+    gc.collect()
+    thread.join(60.0)
+    check_nothing_left(before)
+
+
+def test_in_a_process_that_was_forked_it_refuses_instead_of_waiting_for_ever(envs):
+    shared = envs(2)
+    shared.reset(seed=1)
+    here, there = multiprocessing.Pipe()
+
+    def use(pipe):
+        try:
+            shared.send(["hm"], [0])
+        except RuntimeError as error:
+            pipe.send(str(error))
+        shared.close()
+
+    child = multiprocessing.get_context("fork").Process(target=use, args=(there,))
+    child.start()
+    assert here.poll(60.0)
+    assert "forked from" in here.recv()
+    child.join()
+    here.close()
+    there.close()
+    shared.send(["<think>hm</think>"] * 2)
+    assert shared.recv(2)[-1]["env_id"].tolist() == [0, 1]

@@ -2,7 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -21,7 +23,8 @@ class SharedVectorEnv:
 
     It lives in a thread of its own, where `make` makes it and every call to it is carried out, one after another: what
     worlds and executors bind to a thread stays there, and nobody who waits for results holds up somebody who sends.
-    Each result goes to one receiver; receivers are served in the order in which they ask.
+    Each result goes to one receiver; receivers are served in the order in which they ask. A process that is forked has
+    no such thread: there every call raises `RuntimeError`.
 
     Example:
         >>> envs = SharedVectorEnv(lambda: tir_gym.make_vec("tir/MathCode-v0", 256))  # doctest: +SKIP
@@ -29,16 +32,20 @@ class SharedVectorEnv:
 
     def __init__(self, make: Callable[[], ToolVectorEnv]) -> None:
         self._lock = threading.Lock()
+        self._made_in = os.getpid()
         self._closed = False
-        self._changed = asyncio.Event()
+        self._changed = changed = asyncio.Event()
         self._receiving = asyncio.Lock()
-        self._ending = asyncio.Event()
-        born: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._live(make, born)), name="vector", daemon=True)
+        self._ending = ending = asyncio.Event()
+        born: _Born = concurrent.futures.Future()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(_live(make, born, changed, ending)), name="vector", daemon=True
+        )
         self._thread.start()
         try:
-            self._loop = born.result()
+            self._loop, self._envs = born.result()
         except BaseException:
+            born.cancel()
             self._thread.join()
             raise
 
@@ -69,7 +76,12 @@ class SharedVectorEnv:
         return self._call(self._recv(min_ready, time.monotonic() + timeout))
 
     def close(self) -> None:
-        """Close the environment and end its thread; threads that wait in `recv` are told. Idempotent."""
+        """Close the environment and end its thread; threads that wait in `recv` are told. Idempotent.
+
+        Nothing in a process that was forked from this one, where that thread is not.
+        """
+        if self._made_in != os.getpid():
+            return
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -83,6 +95,9 @@ class SharedVectorEnv:
         self.close()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if self._made_in != os.getpid():
+            coroutine.close()
+            raise RuntimeError("the vector environment belongs to the process that this was forked from; make another")
         future: concurrent.futures.Future[T] | None = None
         try:
             with self._lock:
@@ -92,27 +107,16 @@ class SharedVectorEnv:
                 future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
             return future.result()
         except BaseException:
-            if future is not None:  # after Ctrl-C, say, nobody would have what it brings
-                future.cancel()
+            if future is not None:
+                future.cancel()  # who was interrupted must not be the one who gets the next results
             raise
 
-    # --- in the thread of the environment ----------------------------------------------------------------------------
-    async def _live(
-        self, make: Callable[[], ToolVectorEnv], born: "concurrent.futures.Future[asyncio.AbstractEventLoop]"
-    ) -> None:
-        try:
-            self._envs = make()
-        except BaseException as error:
-            born.set_exception(error)
-            return
-        try:
-            born.set_result(asyncio.get_running_loop())
-            await self._ending.wait()
-            self._changed.set()
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
-        finally:
-            self._envs.close()
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, RuntimeError):  # it was never made; it was closed
+            if self._made_in == os.getpid():
+                self._loop.call_soon_threadsafe(self._ending.set)
 
+    # --- in the thread of the environment ----------------------------------------------------------------------------
     async def _do(self, what: Callable[[ToolVectorEnv], T]) -> T:
         try:
             return what(self._envs)
@@ -136,6 +140,28 @@ class SharedVectorEnv:
             raise _closed()
         finally:
             self._receiving.release()
+
+
+_Born = concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, ToolVectorEnv]]
+
+
+async def _live(make: Callable[[], ToolVectorEnv], born: _Born, changed: asyncio.Event, ending: asyncio.Event) -> None:
+    """The life of the thread: it knows nothing of the `SharedVectorEnv`, so that one which is dropped is closed."""
+    try:
+        envs = make()
+    except BaseException as error:
+        if born.set_running_or_notify_cancel():
+            born.set_exception(error)
+        return
+    try:
+        if not born.set_running_or_notify_cancel():  # who wanted it was interrupted
+            return
+        born.set_result((asyncio.get_running_loop(), envs))
+        await ending.wait()
+        changed.set()
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+    finally:
+        envs.close()
 
 
 async def receive(
