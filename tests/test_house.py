@@ -48,7 +48,9 @@ def test_importing_is_light():
 def test_importing_and_making_take_no_network_and_registering_is_enough(env_id):
     program = (
         "import socket, sys; socket.socket = None; import gymnasium as gym\n"
+        "import random; before = random.getstate()\n"
         f"env = gym.make('tir_gym:{env_id}'); env.close()\n"
+        "assert random.getstate() == before, 'something imported drew from the global generator'\n"
         "heavy = {'torch', 'faiss', 'docker', 'ray', 'matplotlib', 'pandas', 'sympy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -1,15 +1,18 @@
 """The transcript for people: who wrote what, in colour."""
 
+import importlib
 import io
+import random
+import sys
 from collections.abc import Iterable
-
-from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from tir_gym.core.action import Part
 from tir_gym.core.episode import Episode
 from tir_gym.core.transcript import Entry, Source, images_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _COLOURS = {
     Source.POLICY: "cyan",
@@ -40,6 +43,9 @@ drive the reader's terminal."""
 
 def render_ansi(episode: Episode, width: int = 100) -> str:
     """The whole transcript and how it ended, as text with ANSI colours."""
+    _load()
+    from rich.console import Console
+
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=width)
     print_entries(console, episode, episode.transcript)
@@ -49,10 +55,21 @@ def render_ansi(episode: Episode, width: int = 100) -> str:
 
 def render_human(episode: Episode, shown: int) -> int:
     """Print the entries from number `shown` on; returns how many there are."""
+    _load()
+    from rich.console import Console
+
     console = Console()
     print_entries(console, episode, list(episode.transcript)[shown:])
     print_end(console, episode)
     return len(episode.transcript)
+
+
+def _load() -> None:
+    """Import `rich`, which then draws from the global random generator, and put that back."""
+    if "rich.style" not in sys.modules:
+        state = random.getstate()
+        importlib.import_module("rich.style")
+        random.setstate(state)
 
 
 def visible(text: str) -> str:
@@ -60,8 +77,11 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
-def print_entries(console: Console, episode: Episode, entries: Iterable[Entry]) -> None:
+def print_entries(console: "Console", episode: Episode, entries: Iterable[Entry]) -> None:
     """Print transcript entries in frames, coloured by who wrote what."""
+    from rich.panel import Panel
+    from rich.text import Text
+
     for entry in entries:
         colour = _COLOURS[entry.source]
         body = Text(visible(entry.text))
@@ -76,8 +96,10 @@ def print_entries(console: Console, episode: Episode, entries: Iterable[Entry]) 
         console.print(Panel(body, title=Text(title), title_align="left", border_style=colour))
 
 
-def print_end(console: Console, episode: Episode) -> None:
+def print_end(console: "Console", episode: Episode) -> None:
     """Print how the episode ended, if it has."""
+    from rich.text import Text
+
     if episode.outcome:
         verdict = "not judged" if episode.score is None else f"score {episode.score.value:g}"
         why = visible(episode.failure or episode.ended_by)
