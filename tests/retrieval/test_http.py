@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 
 import pytest
 
+import tir_gym
 from tests.play import make
 from tests.processes import descendants
 from tir_gym.core.interfaces import Retriever
@@ -454,6 +455,23 @@ def test_nobody_listening():
         client = Http(f"http://127.0.0.1:{free.getsockname()[1]}", attempts=2)
         with pytest.raises(EnvError, match="in 2 attempts: ConnectionRefusedError"):
             client.search(["a"], 1)
+
+
+def test_a_query_that_the_server_refuses_spoils_no_other_episode_of_the_batch(monkeypatch):
+    def picky(handler, body):
+        return (422, b"no") if "poison" in json.loads(body)["queries"] else ranked(handler, body)
+
+    with serving(picky, HTTPServer) as server:
+        client = Http(server.url)
+        monkeypatch.setattr("tests.toys.archive.env.CardIndex", lambda cards: client)
+        vector = tir_gym.make_vec("toy/Archive-v0", 3)
+        vector.reset(seed=0)
+        search = '<call name="search"><arg name="query">{}</arg></call>'
+        *_, truncated, infos = vector.step([search.format(query) for query in ("a", "poison", "b")])
+        vector.close()
+        client.close()
+    assert truncated.tolist() == [False, True, False]
+    assert "HTTP 422: no" in infos["final_info"]["failure"][1]
 
 
 def test_a_failing_server_makes_the_episode_invalid(monkeypatch):

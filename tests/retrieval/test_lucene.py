@@ -57,6 +57,13 @@ def test_it_finds_what_our_own_bm25_finds(index):
 
 
 @needs_java
+def test_a_query_of_very_many_terms_is_a_query(index):
+    """Else a policy could make its episode invalid, and those of others that search with it."""
+    many = "".join(map(chr, range(0x4E00, 0x4E00 + 1_990))) + " stone"
+    assert [hit.id for hit in index.search([many], 3)[0]] == [hit.id for hit in index.search(["stone"], 3)[0]]
+
+
+@needs_java
 def test_it_is_built_once_and_threads_share_it(index, folder):
     assert damage(folder) == []
     again = build_lucene(PASSAGES, folder)

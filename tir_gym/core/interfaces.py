@@ -291,6 +291,11 @@ class Retriever(ABC):
     and equal scores come in the order of ids. What fails for another reason than the arguments raises `EnvError`.
     """
 
+    @property
+    def knows_all(self) -> bool:
+        """Whether `get` knows every passage, or only those that somebody has found here, which no episode may see."""
+        return True
+
     @abstractmethod
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """At most `k` hits for each query, best first. Any text is a query; one without a known word finds nothing."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 from tir_gym.core.action import Action
 from tir_gym.core.interfaces import Limits, Retriever, User
 from tir_gym.core.task import Gold
-from tir_gym.core.tool import Tool, Toolkit
+from tir_gym.core.tool import EnvError, Refused, Tool, Toolkit
 from tir_gym.core.verify import Evidence, Score, Verifier
 
 
@@ -115,7 +115,23 @@ class Retrieve(Shared):
 
     @classmethod
     def perform_all(cls, requests: Sequence[Self]) -> list[Any]:
-        """One search, in which no query is repeated."""
+        """One search, in which no query is repeated; where the service refuses it, each for itself."""
+        try:
+            return cls._together(requests)
+        except Refused:
+            if len(requests) == 1:
+                raise
+        return [cls._alone(request) for request in requests]
+
+    @classmethod
+    def _alone(cls, request: Self) -> Any:
+        try:
+            return cls._together([request])[0]
+        except EnvError as error:
+            return error
+
+    @classmethod
+    def _together(cls, requests: Sequence[Self]) -> list[Any]:
         queries = list(dict.fromkeys(query for request in requests for query in request.queries))
         hits = dict(zip(queries, requests[0].retriever.search(queries, requests[0].k), strict=True))
         return [[list(hits[query]) for query in request.queries] for request in requests]

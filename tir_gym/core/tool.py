@@ -48,6 +48,10 @@ class EnvError(Exception):
     """Raised by a tool or a driver where the environment itself failed: the episode becomes invalid."""
 
 
+class Refused(EnvError):  # noqa: N818
+    """A service that works would not answer this request; what was asked together with it is to be asked again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """What a tool returns when plain text or JSON is not enough: content parts, a value for code, facts for verifiers.

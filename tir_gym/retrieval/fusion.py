@@ -44,6 +44,11 @@ class Hybrid(Retriever):
         return self._parts[-1].get(doc_id)
 
     @property
+    def knows_all(self) -> bool:
+        """Whether all parts do."""
+        return all(part.knows_all for part in self._parts)
+
+    @property
     def content_hash(self) -> str:
         """Of the parts and how they are fused."""
         parts = "\0".join(part.content_hash for part in self._parts)

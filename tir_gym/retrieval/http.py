@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tir_gym.core.interfaces import Hit, Passage, Retriever
-from tir_gym.core.tool import EnvError
+from tir_gym.core.tool import EnvError, Refused
 from tir_gym.retrieval import wire
 
 _REMEMBERED = 100_000
@@ -57,6 +57,11 @@ class Http(Retriever):
         self._idle: deque[http.client.HTTPConnection] = deque()
         self._owner = os.getpid()
         self._seen: OrderedDict[str, Passage] = OrderedDict()
+
+    @property
+    def knows_all(self) -> bool:
+        """False: a server is asked for hits only."""
+        return False
 
     @property
     def content_hash(self) -> str:
@@ -125,7 +130,7 @@ class Http(Retriever):
             trouble = f"HTTP {status}: {answer[:200].decode('utf-8', 'replace')}"
             tries += 1
             if status not in _RETRIED:
-                break
+                raise Refused(f"{self._url} gave no hits: {trouble}")
             deadline.pause(0.05 * 2**tries)
         spent = f"within {self._timeout_s:g} s" if deadline.left <= 0 else f"in {tries} attempts"
         raise EnvError(f"{self._url} gave no hits {spent}: {trouble or 'no time was left to ask'}")

@@ -27,6 +27,11 @@ class Around(Retriever):
         return self.inner.get(doc_id)
 
     @property
+    def knows_all(self) -> bool:
+        """Whether the other one does."""
+        return self.inner.knows_all
+
+    @property
     def content_hash(self) -> str:
         """Of the other one."""
         return self.inner.content_hash

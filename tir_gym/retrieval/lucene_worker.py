@@ -27,7 +27,8 @@ class Answers:
         self._searcher: Any = None
 
     def open(self, path: str, k1: float, b: float) -> bool:
-        """Open an index."""
+        """Open an index. Any text is a query, also one of more terms than Lucene allows by default (1,024)."""
+        self._class("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(1 << 20)
         self._searcher = self._class("io.anserini.search.SimpleSearcher")(path)
         self._searcher.set_bm25(k1, b)
         return True

@@ -1,10 +1,13 @@
 """The tools: what they find, how it is shown, and what becomes of text that would be more than text."""
 
+import copy
+
 import pytest
 
 from tests.play import make, play_oracle
 from tir_gym.core.interfaces import Hit, Passage, Retriever
 from tir_gym.core.outcome import Outcome
+from tir_gym.core.tool import ToolError
 from tir_gym.envs.search_qa import show
 from tir_gym.envs.search_qa.library import Library, WorldLibrary, cache_root, library_of
 from tir_gym.envs.search_qa.show import Room
@@ -107,6 +110,30 @@ def test_open_reads_a_document_from_the_id_of_any_part():
     assert pages[-1].facts["hits"][-1] == "d1.3"
     assert "".join(page.value for page in pages).count("Whales sing.") >= 195
     assert kit.open("plain").facts["hits"] == ["plain"]
+
+
+class Remote(Bm25):
+    """What a search server is to its client: `get` knows what anybody has found."""
+
+    @property
+    def knows_all(self):
+        return False
+
+
+def test_of_a_search_server_an_episode_opens_what_it_found_itself_and_nothing_that_others_found():
+    shelf = Shelf()
+    shelf._opened = lambda: Remote.of(SHELF._passages)
+    finder, stranger = BrowseToolkit(Desk(shelf, Room(600), k=9)), BrowseToolkit(Desk(shelf, Room(600)))
+    request = next(searching := finder.search("krill ships"))
+    with pytest.raises(StopIteration):
+        searching.send(request.perform_all([request])[0])
+    twin = copy.deepcopy(finder)
+    for kit in (finder, twin):
+        assert kit.open("plain").facts["hits"] == ["plain"]
+        assert kit.open("d1.3").facts["hits"] == ["d1.3"]
+    for doc_id in ("plain", "d1.3"):
+        with pytest.raises(ToolError, match="no document"):
+            stranger.open(doc_id)
 
 
 def test_find_is_literal_and_says_where():

@@ -49,26 +49,31 @@ class Library(ABC):
     def _opened(self) -> Retriever:
         """Open the index, or build it."""
 
-    def parts(self, doc_id: str) -> list[Passage]:
-        """The passages of a document in order, by its id or by that of one of them; [] where there is none."""
+    def parts(self, doc_id: str, found: Mapping[str, Passage]) -> list[Passage]:
+        """The passages of a document in order, by its id or by that of one of them; [] where there is none.
+
+        Of an index that does not know all its passages, those among `found`, which the episode's searches brought.
+        """
+        get = functools.partial(self._get, found)
         match = _PART.fullmatch(doc_id)
-        if match is None and (whole := self._get(doc_id)):
+        if match is None and (whole := get(doc_id)):
             return [whole]
         document = match[1] if match else doc_id
         parts: list[Passage] = []
         missing = number = 0
         while missing < _GAPS:
-            part = self._get(f"{document}.{number}")
+            part = get(f"{document}.{number}")
             number += 1
             missing = 0 if part else missing + 1
             parts += [part] if part else []
-        if not parts and match and (whole := self._get(doc_id)):
+        if not parts and match and (whole := get(doc_id)):
             return [whole]
         return parts
 
-    def _get(self, passage_id: str) -> Passage | None:
+    def _get(self, found: Mapping[str, Passage], passage_id: str) -> Passage | None:
+        retriever = self.retriever
         try:
-            return self.retriever.get(passage_id)
+            return retriever.get(passage_id) if retriever.knows_all else found[passage_id]
         except KeyError:
             return None
 

@@ -36,6 +36,8 @@ class SearchToolkit(Toolkit):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self._desk = desk
+        self._found: dict[str, Passage] = {}
+        """What this episode's searches brought, where the index does not know it any more; never changed in place."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "SearchToolkit":
         copied = type(self).__new__(type(self))
@@ -59,7 +61,10 @@ class SearchToolkit(Toolkit):
         wanted = [query, *queries]
         if any(len(one) > MAX_QUERY for one in wanted):
             raise ToolError(f"a query has at most {MAX_QUERY} characters; send a few words")
-        found = yield Retrieve(self._retriever(), wanted, k or self._desk.k)
+        retriever = self._retriever()
+        found = yield Retrieve(retriever, wanted, k or self._desk.k)
+        if not retriever.knows_all:
+            self._found = self._found | {hit.id: Passage(hit.id, hit.title, hit.text) for hits in found for hit in hits}
         text, shown = show.hits(found, self._desk.room)
         return Output((TextPart(text),), text, {"hits": shown, "queries": len(wanted)})
 
@@ -150,7 +155,7 @@ class BrowseToolkit(SearchToolkit):
 
     def _parts(self, doc_id: str) -> list[Passage]:
         self._retriever()
-        parts = self._desk.library.parts(doc_id.strip().strip("[]"))
+        parts = self._desk.library.parts(doc_id.strip().strip("[]"), self._found)
         if not parts:
             raise ToolError(f"there is no document {doc_id[:80]!r}; take an id in square brackets from a search")
         return parts
