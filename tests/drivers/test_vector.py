@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import tir_gym
 from tests.contract.test_drivers import observation_of, take_apart
 from tests.play import as_bytes, make, plain, play_oracle, replay
+from tir_gym.core.episode import Episode
 from tir_gym.core.interfaces import ForkError
 from tir_gym.core.seeding import episode_seed
 from tir_gym.core.task import GeneratedTasks
@@ -440,6 +441,37 @@ def test_after_a_reset_that_failed_nothing_is_waited_for_and_another_mends_it(en
     assert vector.step([ANSWER] * 2)[1].size == 2
 
 
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_an_episode_that_cannot_begin_costs_no_other_slot_its_result(envs, mode, monkeypatch):
+    vector = envs(3, "toy/Ledger-v0", autoreset_mode=mode)
+    vector.reset(seed=1)
+    begun = []
+
+    def failing(setting, task, seed):
+        begun.append(seed)
+        if len(begun) in (2, 4):
+            raise FileNotFoundError("the world of this task is gone")
+        return Episode(setting, task, seed)
+
+    monkeypatch.setattr("tir_gym.drivers.slot.Episode", failing)
+    ends = [ANSWER] * 3
+    if mode == "NextStep":
+        vector.step(ends)
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        vector.step(ends)
+    assert vector.in_flight == 3
+    _, rewards, terminations, _, infos = vector.recv(3)
+    assert infos["outcome"].tolist() == ["", "failed", ""]
+    assert terminations.tolist() == [mode == "SameStep"] * 3
+    assert np.isnan(rewards).tolist() == [False, mode == "NextStep", False]
+    vector.send(["<think>hm</think>"] * 3)
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        vector.recv(3)
+    _, rewards, terminations, *_ = vector.recv(3)
+    assert (np.isnan(rewards).tolist(), terminations.any()) == ([False, True, False], False)
+    assert vector.step(["<think>hm</think>"] * 3)[-1]["outcome"].tolist() == [""] * 3
+
+
 def test_a_reset_breaks_off_what_is_in_flight(envs):
     vector = envs(2, max_running=1)
     vector.reset(seed=1)
@@ -496,9 +528,9 @@ def test_a_next_episode_that_cannot_begin_is_raised_and_holds_up_nobody(envs, ba
             received += [slot for slot, *_ in rows(vector.recv())]
         except OSError as error:
             raised.append(str(error))
-    assert (sorted(received), raised) == ([1, 2], ["the file is torn"])
-    with pytest.raises(RuntimeError, match="slot 0: call reset first"):
-        vector.step([ANSWER] * 3)
+    assert (sorted(received), raised) == ([0, 1, 2], ["the file is torn"])
+    *_, infos = vector.step(["<think>hm</think>"] * 3)
+    assert infos["outcome"].tolist() == [""] * 3
     again, _ = vector.reset(seed=[7, None, None], options={"reset_mask": np.array([True, False, False])})
     assert again[0] == first[0]
     vector.step(["<think>hm</think>"] * 3)

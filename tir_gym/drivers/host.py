@@ -70,7 +70,8 @@ class Host:
         except Exception as error:
             self._replies.append(("broken", 0, sendable(error)))
         for place, raised in self._seats.take_failed():
-            self._replies.append(("raised", place, self._tickets[place], sendable(raised)))
+            told = ("broken", 0) if place < 0 else ("raised", place, self._tickets[place])
+            self._replies.append((*told, sendable(raised)))
         self._replies += (("ready", r.place, self._tickets[r.place], self._outline(r)) for r in self._seats.take())
         for place, failure in self._seats.replayed:
             self._knows(place)

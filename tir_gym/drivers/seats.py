@@ -5,7 +5,7 @@ import resource
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -109,7 +109,7 @@ class Seats:
         self.ready: list[Ready] = []
         """Results that nobody has taken yet, in the order in which they came."""
         self.failed: list[tuple[int, Exception]] = []
-        """Slots whose turn, or the reset after it, raised, which nobody was told yet."""
+        """Slots that will not be ready, and what went wrong; -1 where it did not keep one from being so."""
         self.replayed: list[tuple[int, str]] = []
         """Slots whose replays are over, and why they failed ("": they did not)."""
         self._executor = executor
@@ -258,8 +258,8 @@ class Seats:
         action, seat.queued = seat.queued, None
         assert action is not None
         try:
-            if seat.ended and self._autoreset is AutoresetMode.NEXT_STEP:
-                self._begin_episode(i, {})
+            if seat.ended and self._autoreset is not AutoresetMode.DISABLED:
+                self._begin_next(i)
                 return
             seat.began, seat.expired, seat.resetting = time.monotonic(), False, False
             seat.slot.begin_step(action)
@@ -276,6 +276,21 @@ class Seats:
         seat.began, seat.expired = time.monotonic(), True
         seat.slot.begin_reset(choose_task(seat.slot.setting, seed, options), seed)
         self._watch(i)
+
+    def _begin_next(self, i: int) -> None:
+        """Autoreset. Where it fails, the slot stays at the end of its last episode; its next turn begins the one after.
+
+        Such a turn that fails again has no reward (nan), for nothing is played in it.
+        """
+        seat = self._seats[i]
+        try:
+            self._begin_episode(i, {})
+        except Exception as error:
+            self.failed.append((-1, error))
+            end, seat.end = seat.end, None
+            seat.resetting, seat.ended = False, True
+            nothing = replace(seat.slot.result(), reward=math.nan, terminated=False, truncated=False)
+            self.ready.append(Ready(i, end or nothing))
 
     def _watch(self, i: int) -> None:
         slot = self.slots[i]
@@ -295,7 +310,7 @@ class Seats:
             if not seat.resetting and (result.terminated or result.truncated):
                 if self._autoreset is AutoresetMode.SAME_STEP:
                     seat.end = result
-                    self._begin_episode(i, {})
+                    self._begin_next(i)
                     return
                 seat.ended = True
         except Exception as error:

@@ -41,12 +41,14 @@ class SharedVectorEnv:
         self._thread = threading.Thread(
             target=lambda: asyncio.run(_live(make, born, changed, ending)), name="vector", daemon=True
         )
-        self._thread.start()
         try:
+            self._thread.start()
             self._loop, self._envs = born.result()
         except BaseException:
-            born.cancel()
-            self._thread.join()
+            if not born.cancel() and born.exception() is None:  # interrupted when it was there already
+                born.result()[0].call_soon_threadsafe(ending.set)
+            if self._thread.ident is not None:
+                self._thread.join()
             raise
 
     def do(self, what: Callable[[ToolVectorEnv], T]) -> T:

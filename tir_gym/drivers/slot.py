@@ -101,26 +101,27 @@ class Slot:
 
     # --- one turn --------------------------------------------------------------------------------------------------
     def begin_reset(self, task: Task, seed: int) -> None:
-        """Start a new episode. Raises `ExecutorUnavailable` where the domain runs code and it cannot run here."""
+        """Start a new episode. Raises `ExecutorUnavailable` where the domain runs code and it cannot run here.
+
+        What keeps it from beginning leaves the slot as it was.
+        """
         self.setting.rewards.check()
-        self._close_sessions()
-        self._closed = False
-        self.episode = self._turn = None
         if self.setting.runs_code:
             self._lease()
         if self._judged_in != os.getpid():
             self._verifier.acquire()
             self._judged_in = os.getpid()
+        group = NO_GROUP if self.groups is None else self.groups.view(self.setting.env_id, task.id)
+        episode = Episode(self.setting, task, seed)
+        self._close_sessions()
+        self._closed = False
         self._history = _History()
         self._expired, self.cut = False, 0
         self._total = 0.0
         self._channels = dict.fromkeys(self.setting.rewards.channels, 0.0)
         self.reward_faults = {}
-        self.began_with = (
-            NO_GROUP if self.groups is None else self.groups.view(self.setting.env_id, task.id),
-            self.progress,
-        )
-        self.episode = Episode(self.setting, task, seed)
+        self.began_with = group, self.progress
+        self.episode, self._turn = episode, None
         self._fresh = True
         self._drive(self.episode.start())
 

@@ -39,6 +39,9 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
     `reset_mask`. Episode k of slot i has the seed hash(base, i, k), whatever the order in which episodes end.
 
     Without a barrier: `send` gives actions to some slots, `recv` returns as soon as `min_ready` of them are done.
+    Where the next episode of a slot cannot begin (its world cannot be made, say), that is raised, once: the next `recv`
+    still has every result, that slot's without a next episode; its next action begins another.
+
     At most `max_running` turns (None: all) run at once, the others wait their turn; `step_deadline_s` seconds after it
     has begun a turn is a straggler, with which is done what `straggler` says.
 
@@ -183,8 +186,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
             self._between_turns(i)
         parsed = [to_action(self.settings[i], action) for i, action in zip(chosen, actions, strict=True)]
         for i, action in zip(chosen, parsed, strict=True):
-            self._out.add(i)
             self._seats.send(i, action)
+            self._out.add(i)
         self._seats.flush()
         self._waiters.ring()
 
@@ -192,8 +195,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """Results of at least `min_ready` slots (or of all that are at a turn, if fewer), as they became ready.
 
         As `step` returns them, but for m slots, in ascending order; `infos["env_id"]` says which. Fewer, or none, come
-        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1, and what kept a slot's next episode from
-        beginning: that slot has to be reset then, others are none the worse.
+        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1, and, once, what kept a slot's next episode
+        from beginning.
         """
         if min_ready < 1:
             raise ValueError(f"min_ready={min_ready} must be at least 1")
