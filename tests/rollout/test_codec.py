@@ -75,7 +75,7 @@ def test_what_somebody_says_has_his_role_and_the_rest_is_scaffold(name, told):
         suffix = chat.suffix([message], chat.tokenizer.end)
         spoken = [i for i, r in zip(suffix.ids, suffix.roles, strict=True) if r is role]
         assert told.encode()[1:-1] in chat.tokenizer.decode(spoken).encode()
-        assert set(suffix.roles) == {role, Role.SCAFFOLD}
+        assert set(suffix.roles) - {role} == {Role.SCAFFOLD}  # a token of both, as "].", is scaffold
 
 
 @pytest.mark.parametrize("name", STABLE)

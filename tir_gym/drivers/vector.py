@@ -195,8 +195,8 @@ class ToolVectorEnv(VectorEnv[Any, Sequence[ActionInput], Any]):
         """Results of at least `min_ready` slots (or of all that are at a turn, if fewer), as they became ready.
 
         As `step` returns them, but for m slots, in ascending order; `infos["env_id"]` says which. Fewer, or none, come
-        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1, and, once, what kept a slot's next episode
-        from beginning.
+        after `timeout` seconds. Raises `ValueError` for a `min_ready` under 1, and what kept a slot's next episode from
+        beginning, once.
         """
         if min_ready < 1:
             raise ValueError(f"min_ready={min_ready} must be at least 1")
