@@ -326,6 +326,14 @@ def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:
     assert all_end([p for p in below if p not in processes and p not in descendants(os.getpid())])
 
 
+def test_one_that_waits_in_line_is_waited_for_while_others_come_up() -> None:
+    with ForkServer(preload=(), spare=0).leased() as executor:
+        run(executor.open(LIMITS, 0), "1")
+        last = executor.open(LIMITS, 0)
+        last._real._start_by = time.monotonic()
+        assert run(last, "6 * 7").value == "42"
+
+
 def test_without_the_server_what_had_called_a_tool_ends_as_an_executor_error_and_a_new_one_starts() -> None:
     with ForkServer(preload=()).leased() as executor:
         known = children(os.getpid())

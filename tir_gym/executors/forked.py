@@ -9,10 +9,12 @@ from typing import Any
 
 from tir_gym.core.interfaces import ForkError, Limits, RunStatus
 from tir_gym.executors.frames import FORKED, clean, require_seed
-from tir_gym.executors.process import ServerProcess, wait_readable
+from tir_gym.executors.process import START_S, ServerProcess, wait_readable
 from tir_gym.executors.session import GuestSession, orders
 
 _CREDENTIALS = socket.CMSG_SPACE(12)
+QUEUE_S = 600.0
+"""Seconds a session is waited for beyond its own start, for as long as others of its server come up."""
 FORK_S = 8.0
 """Seconds a live copy may take; the session is lost if it takes longer."""
 
@@ -83,6 +85,14 @@ class ForkedSession(GuestSession):
         if ancillary:
             self._pid = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
         return data
+
+    def _up_by(self) -> float:
+        """Sessions are born one after another: while others of the server come up, this one is waited for."""
+        return min(max(self._start_by, self._server.last_birth + START_S), self._start_by + QUEUE_S)
+
+    def _came_up(self) -> None:
+        super()._came_up()
+        self._server.last_birth = time.monotonic()
 
     def submit(self, code: str, deadline: float) -> int:
         """See `Session.submit`."""

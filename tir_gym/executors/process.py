@@ -182,6 +182,8 @@ class ServerProcess:
         self._waiting: deque[tuple[bytes, list[socket.socket]]] = deque()
         self._sid = 0
         self.dead = False
+        self.last_birth = 0.0
+        """`time.monotonic()` when a session of it came up the last time."""
         self._workdir = "" if namespaces else tempfile.mkdtemp(prefix="tir_gym-")
         if self._workdir:
             Path(self._workdir).chmod(0o711)

@@ -194,8 +194,9 @@ class GuestSession(Session):
         if self._lost:
             return
         if not self._ready:
-            if now >= self._start_by or not self._held.alive():
-                self._lose(RunStatus.EXECUTOR_ERROR, f"the interpreter was not up after {START_S:.0f} s")
+            if now >= self._up_by() or not self._held.alive():
+                waited = START_S + now - self._start_by
+                self._lose(RunStatus.EXECUTOR_ERROR, f"the interpreter was not up after {waited:.0f} s")
         elif self._deadline is not None and now >= self._deadline:
             if self._interrupted:
                 self._lose(RunStatus.TIMEOUT, "time limit; the code did not react to the interrupt and was killed")
@@ -209,7 +210,7 @@ class GuestSession(Session):
         if self._events or self._out or self._held.flush():
             return time.monotonic() + 0.002
         if not self._ready:
-            return self._start_by if self._running else None
+            return self._up_by() if self._running else None
         return self._deadline
 
     def interrupt(self) -> None:
@@ -373,9 +374,7 @@ class GuestSession(Session):
             elif not self._born:
                 raise BadFrameError("a copy that the fork server does not know")
             else:
-                self._ready = True
-                if self._running:
-                    self._deadline = time.monotonic() + self._left
+                self._came_up()
         elif message.get("token") != self._token or not self._token:
             raise BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
         elif kind == "done" and self._running and free:
@@ -389,6 +388,15 @@ class GuestSession(Session):
             self._replies.append(message)
         else:
             raise BadFrameError(f"a {kind[:20]!r} frame that is out of turn")
+
+    def _up_by(self) -> float:
+        """When an interpreter that is not up is given up (`time.monotonic()` seconds)."""
+        return self._start_by
+
+    def _came_up(self) -> None:
+        self._ready = True
+        if self._running:
+            self._deadline = time.monotonic() + self._left
 
     def _host_call(self, message: dict[str, Any]) -> None:
         if message["tool"] not in self._tools or message["id"] <= self._calls:
