@@ -4,7 +4,7 @@
 standard input is a request, each answered by a line:
 
 - `{"do": "open", "work", "size", "program", "expected"}` makes the episodes and takes one turn in each; its answer is
-  `{"version", "isolation"}`.
+  `{"version", "isolation", "containers"}`.
 - `{"do": "step", "seconds"}` takes turns in all of them until that time is over; `{"walls", "right", "turns", "wrong"}`
   are seconds of each step, how many of all replies were right, and one that was not.
 - `{"do": "close"}` ends them.
@@ -14,20 +14,24 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 THOUGHT = "Let me consider the number of ways once more. " * 8
+IMAGE = "tir-gym-peers"
+"""Of containers: it runs a Jupyter kernel gateway at port 8888 that asks for the token in KG_AUTH_TOKEN."""
 MANY = 10**6
 """Turns and calls that an episode may take where a limit can be given."""
 
@@ -54,6 +58,8 @@ class Batch:
     close: Callable[[], object] = lambda: None
     isolation: str = ""
     """Of the code that it ran, as found in this process; "" where `benchmarks.peers` knows."""
+    containers: list[str] = field(default_factory=list)
+    """Ids of those in which the code runs."""
 
 
 RIGHT = r"^1(\.0*)?$"
@@ -346,6 +352,88 @@ def jupyter(job: Job) -> Batch:
     return Batch(lambda: loop.run_until_complete(calls()), job.expected, lambda: loop.run_until_complete(stop()))
 
 
+# --- in containers, an interpreter in each ----------------------------------------------------------------------------
+@contextmanager
+def containers(size: int, start: Callable[[int], Any], stop: Callable[[Any], object]) -> Iterator[list[Any]]:
+    """What `start` gives, one after another: several at once do not answer in the time that peers give them."""
+    running: list[Any] = []
+    try:
+        running += map(start, range(size))
+        yield running
+    finally:
+        with ThreadPoolExecutor(32) as pool:
+            list(pool.map(stop, running))
+
+
+def smolagents(job: Job) -> Batch:
+    from smolagents.monitoring import AgentLogger, LogLevel
+    from smolagents.remote_executors import DockerExecutor
+
+    def start(i: int) -> Any:
+        quiet = AgentLogger(level=LogLevel.OFF)
+        return DockerExecutor([], quiet, port=8888 + i, image_name=IMAGE, build_new_image=False)
+
+    with ExitStack() as until:
+        pool = until.enter_context(ThreadPoolExecutor(job.size))
+        executors = until.enter_context(containers(job.size, start, lambda executor: executor.cleanup()))
+        close = until.pop_all().close
+    ids = [executor.container.id for executor in executors]
+    return Batch(
+        lambda: [out.logs for out in pool.map(lambda executor: executor(job.program), executors)],
+        job.expected,
+        close,
+        containers=ids,
+    )
+
+
+def autogen(job: Job) -> Batch:
+    import docker
+    import requests
+    from autogen_core import CancellationToken
+    from autogen_core.code_executor import CodeBlock
+    from autogen_ext.code_executors.docker_jupyter import DockerJupyterCodeExecutor, DockerJupyterServer
+
+    loop = asyncio.new_event_loop()
+    names = [f"{IMAGE}-{os.getpid()}-{i}" for i in range(job.size)]
+
+    def start(i: int) -> Any:
+        token = secrets.token_hex()
+        return DockerJupyterServer(
+            custom_image_name=IMAGE, container_name=names[i], token=token, docker_env={"KG_AUTH_TOKEN": token}
+        )
+
+    async def patiently(does: Callable[[], Any]) -> None:
+        until = time.monotonic() + 300
+        while True:
+            try:
+                return await does()
+            except (requests.ConnectionError, TimeoutError):  # it does not listen yet, or others keep it waiting
+                if time.monotonic() > until:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def connect(server: Any) -> Any:
+        executor = DockerJupyterCodeExecutor(server)
+        await patiently(executor.start)
+        await patiently(partial(call, executor))
+        return executor
+
+    async def call(executor: Any) -> str:
+        out = await executor.execute_code_blocks([CodeBlock(job.program, "python")], CancellationToken())
+        return str(out.output)
+
+    async def all_of(do: Callable[[Any], Any], whom: list[Any]) -> list[Any]:
+        return await asyncio.gather(*map(do, whom))
+
+    with ExitStack() as until:
+        servers = until.enter_context(containers(job.size, start, lambda server: asyncio.run(server.stop())))
+        executors = [loop.run_until_complete(connect(server)) for server in servers]
+        until.callback(lambda: loop.run_until_complete(all_of(lambda executor: executor.stop(), executors)))
+        close = until.pop_all().close
+    ids = [found.id for found in docker.from_env().containers.list() if found.name in names]
+    return Batch(lambda: loop.run_until_complete(all_of(call, executors)), job.expected, close, containers=ids)
+
+
 SUITES: dict[str, tuple[str, Callable[[Job], Batch]]] = {
     "tir_gym": ("tir-gym", partial(ours, "tir/MathCode-v0")),
     "tir_gym-stateless": ("tir-gym", partial(ours, "tir/MathCodeStateless-v0")),
@@ -360,6 +448,8 @@ SUITES: dict[str, tuple[str, Callable[[Job], Batch]]] = {
     "openenv": ("openenv-core", openenv),
     "openenv-server": ("openenv-core", openenv_server),
     "jupyter": ("ipykernel", jupyter),
+    "smolagents": ("smolagents", smolagents),
+    "autogen": ("autogen-ext", autogen),
 }
 
 
@@ -387,6 +477,7 @@ def main() -> None:
             batch = make(Job(**request | {"expected": re.escape(request["expected"])}))
             judged()
             answer = {"version": version(package), "isolation": batch.isolation}
+            answer["containers"] = batch.containers
         elif "seconds" in request:
             assert batch is not None
             walls: list[float] = []

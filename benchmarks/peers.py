@@ -7,6 +7,8 @@ package index. Every suite, ours too, plays in a process of its own (`peer_worke
 in its fastest mode. A size of a piece of work is measured in rounds, in each of which every suite has its turn; every
 reply is checked. PYTHONDONTWRITEBYTECODE is not set for any of them and all peers are compiled first: without that,
 those that start an interpreter for every call would compile sympy anew each time, and look four times as slow.
+Peers in containers use the engine that DOCKER_HOST names, if it has their image; without it a dockerd of this run
+with the image FOLDER/rootfs.tar, which `--install` makes too (as root, with docker.io and mmdebstrap).
 """
 
 import argparse
@@ -26,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import containers
 from benchmarks.machine import descendants, machine, pss_mb, ticks
 from benchmarks.report import Result, add_options, number, plotter, report, save
 
@@ -43,6 +46,8 @@ PINS = {
     "skyrl": ("skyrl-gym==0.4.0", "numpy", "sympy"),
     "openenv": ("openenv-core==0.3.0", "smolagents", "numpy", "sympy"),
     "jupyter": ("jupyter_client", "ipykernel", "numpy", "sympy"),
+    "smolagents": ("smolagents[docker]==1.26.0",),
+    "autogen": ("autogen-ext[docker-jupyter-executor]==0.7.5",),
     "textarena": ("textarena==0.7.4",),
     "verifiers": ("verifiers==0.1.14",),
     "reasoning-gym": ("reasoning-gym==0.1.25",),
@@ -54,6 +59,8 @@ CANNOT = (
     "verifiers' PythonEnv: runs in a vendor's remote sandboxes; from 0.4 on each rollout starts a harness program",
     "GEM with bubblewrap: does not find an interpreter that lives in a virtual environment",
 )
+
+CONTAINER = "Docker container"
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ SUITES = (
     Suite("OpenEnv PyExecutor", "openenv", "openenv", "none (allow-list on the syntax tree)", "yes", CODE),
     Suite("OpenEnv server, WebSocket", "openenv-server", "openenv", "server (allow-list)", "yes", ("text", *CODE)),
     Suite("Jupyter kernels", "jupyter", "jupyter", "process", "yes", CODE, most=64),
+    Suite("smolagents DockerExecutor", "smolagents", "smolagents", CONTAINER, "yes", CODE, most=16),
+    Suite("AutoGen DockerJupyterCodeExecutor", "autogen", "autogen", CONTAINER, "yes", CODE, most=64),
     Suite("TextArena", "textarena", "textarena", "none", "no", ("text",)),
     Suite("verifiers SingleTurnEnv", "verifiers", "verifiers", "none", "no", ("answer",)),
     Suite("reasoning-gym", "reasoning-gym", "reasoning-gym", "none", "no", ("answer",)),
@@ -106,6 +115,8 @@ class Worker:
         self._folder = tempfile.TemporaryDirectory(prefix="tir_gym-peers-")
         paths = f"{python.parent}:{os.environ['PATH']}"  # some tools run whatever "python" is
         env = {"PATH": paths, "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8", "HOME": self._folder.name}
+        if suite.isolation == CONTAINER:
+            env |= {name: value for name, value in os.environ.items() if name == "DOCKER_HOST"}
         if not suite.home:
             env["PYTHONPATH"] = str(WORKER.parents[1])
         self._said = (Path(self._folder.name) / "said").open("w+b")
@@ -125,11 +136,12 @@ class Worker:
             self.close()
             raise
         self.version: str = opened["version"]
+        self._containers: list[str] = opened["containers"]
         self.isolation = (opened["isolation"] or suite.isolation) if kind == "code" else "no code runs"
         self.lasting = suite.lasting if kind == "code" else ""
 
     def turns(self, seconds: float) -> dict[str, Any]:
-        """Turns in all episodes, for so long; with the processor seconds of the whole process tree."""
+        """Turns in all episodes, for so long; with the processor seconds of the whole process tree, containers too."""
         before = ticks(self._tree())
         found = self._ask({"do": "step", "seconds": seconds})
         return found | {"cpu": ticks(self._tree()) - before}
@@ -164,7 +176,8 @@ class Worker:
         self._folder.cleanup()
 
     def _tree(self) -> list[int]:
-        return [self._process.pid, *descendants(self._process.pid)]
+        pid = self._process.pid
+        return [pid, *descendants(pid), *containers.processes(self._containers)]
 
     def _send(self, request: dict[str, Any]) -> None:
         assert self._process.stdin is not None
@@ -261,8 +274,8 @@ def compare(
     return rows, lost
 
 
-def measure(chosen: argparse.Namespace) -> Result:
-    """All work at all sizes."""
+def measure(chosen: argparse.Namespace, engines: contextlib.ExitStack) -> Result:
+    """All work at all sizes. `engines`: ends the one that is started, if need be."""
     compile_all(chosen.peers)
     found: Result = {"machine": machine(), "rows": [], "left_out": []}
     suites = []
@@ -271,7 +284,10 @@ def measure(chosen: argparse.Namespace) -> Result:
         if chosen.only and suite.mode not in ("tir_gym", *chosen.only):
             continue
         if not suite.home or python.exists():
-            suites.append((suite, python.absolute()))
+            if suite.isolation == CONTAINER and (lack := containers.lacking(python, chosen.peers, engines)):
+                found["left_out"].append(f"{suite.name}: no Docker engine with the image {containers.IMAGE}: {lack}")
+            else:
+                suites.append((suite, python.absolute()))
         elif (line := f"{suite.home}: no {chosen.peers / suite.home}; see --install") not in found["left_out"]:
             found["left_out"].append(line)
     slow: dict[tuple[str, str], float] = {}
@@ -308,6 +324,11 @@ def install(folder: Path) -> None:
             pip: list[str | Path] = [folder / name / "bin" / "python", "-m", "pip", "install", "--quiet", *packages]
             if subprocess.run(pip, check=False).returncode:
                 print(f"{name} cannot be installed here", file=sys.stderr)
+    if not (folder / containers.ROOTFS).exists():
+        try:
+            containers.make_rootfs(folder / containers.ROOTFS)
+        except (OSError, subprocess.CalledProcessError) as error:
+            print(f"no image for containers: {error}", file=sys.stderr)
 
 
 def compile_all(folder: Path) -> None:
@@ -394,11 +415,13 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=600.0, help="seconds after which a suite is given up")
     add_options(parser, plots=True)
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no worker, container or engine is left
     chosen.sizes = chosen.sizes or ([64, 256] if chosen.full else [16])
     chosen.rounds = chosen.rounds or (3 if chosen.full else 2)
     if chosen.install and not chosen.read:
         install(chosen.peers)
-    report("peers", chosen, lambda: measure(chosen), show, draw)
+    with contextlib.ExitStack() as engines:
+        report("peers", chosen, lambda: measure(chosen, engines), show, draw)
 
 
 if __name__ == "__main__":

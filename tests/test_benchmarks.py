@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import tempfile
+import uuid
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import peers
+from benchmarks.containers import lacking, processes
 from benchmarks.report import add_options, regressions
 from benchmarks.vector import CAP_S, Generator, latencies
 from tests.processes import descendants
@@ -83,13 +86,18 @@ def test_episodes_are_measured_alone_and_in_batches():
     assert all(ratio > 0 for ratio in found["ratios"].values())
 
 
-def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp_path):
+def test_peers_are_measured_beside_ours_and_those_that_are_missing_are_named(tmp_path, monkeypatch):
     size = ["--sizes", "2", "--rounds", "1", "--seconds", "0", "--work", "sum", "answer"]
-    found = figures("peers", "--peers", str(tmp_path), *size, "--only", "tir_gym", "gem")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
+    (tmp_path / "autogen" / "lib" / "python3" / "site-packages").mkdir(parents=True)
+    (tmp_path / "autogen" / "bin").mkdir()
+    (tmp_path / "autogen" / "bin" / "python").symlink_to(sys.executable)
+    found = figures("peers", "--peers", str(tmp_path), *size, "--only", "tir_gym", "gem", "autogen")
     rows = [(row["work"], row["suite"]) for row in found["rows"]]
     assert rows == [("sum", "tir_gym"), ("answer", "tir_gym")]
     assert all(row["right"] == 1 and row["cpu_ms"] >= 0 and row["ratio"] > 0 for row in found["rows"])
     assert any(line.startswith("gem: no ") for line in found["left_out"])
+    assert any(line.startswith("AutoGen DockerJupyterCodeExecutor: no Docker engine") for line in found["left_out"])
     assert any(line.startswith("verl-tool") for line in found["left_out"])
 
 
@@ -105,7 +113,7 @@ def test_without_ours_nothing_is_compared():
 
 def test_a_worker_that_ends_is_one_suite_less(tmp_path, monkeypatch):
     script = tmp_path / "worker.py"
-    script.write_text("""input(), print('{"version": "1", "isolation": ""}', flush=True)""")
+    script.write_text("""input(), print('{"version": "1", "isolation": "", "containers": []}', flush=True)""")
     monkeypatch.setattr(peers, "WORKER", script)
     worker = peers.Worker(peers.SUITES[0], Path(sys.executable), "text", 1, 60.0)
     worker._process.wait()
@@ -136,6 +144,21 @@ def test_a_baseline_that_is_none_is_refused_before_anything_is_measured(tmp_path
     said = capsys.readouterr().err
     assert complaint in said
     assert str(file) in said
+
+
+def test_an_engine_that_does_not_answer_is_named_as_what_lacks(tmp_path, monkeypatch):
+    pytest.importorskip("docker")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine")
+    with ExitStack() as engines:
+        assert "DockerException" in lacking(Path(sys.executable), tmp_path, engines)
+
+
+def test_processes_of_containers_are_those_that_name_one_and_there_are_none_of_none():
+    container = uuid.uuid4().hex
+    with subprocess.Popen([sys.executable, "-c", "input()", container], stdin=subprocess.PIPE) as process:
+        assert processes([uuid.uuid4().hex, container]) == [process.pid]
+        assert processes([]) == []
+        process.communicate(b"\n")
 
 
 def test_a_ratio_may_fall_within_the_tolerance_and_no_further():

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,18 +39,27 @@ def rootfs() -> Path:
 
 
 @contextmanager
-def engine(contents: Path | None = None) -> Iterator[str]:
-    """The URL of a running dockerd that has `IMAGE`; all of it is gone afterwards. Raises `NoEngineError`.
+def engine(
+    contents: Path | None = None, image: str = IMAGE, changes: Sequence[str] = (), bridge: bool = False
+) -> Iterator[str]:
+    """The URL of a running dockerd that has `image`; all of it is gone afterwards. Raises `NoEngineError`.
 
-    `contents`: a tar file for the image, instead of that of `rootfs`.
+    `contents`: a tar file for the image, instead of that of `rootfs`. `changes`: lines of a Dockerfile for it.
+    `bridge`: containers have a network and may publish ports.
     """
     _needs("dockerd", "docker.io")
+    if bridge and Path("/sys/class/net/docker0").exists():
+        raise NoEngineError("another engine has a network here: name it in DOCKER_HOST, or try in `unshare --net`")
     with tempfile.TemporaryDirectory(prefix="tir_gym-engine-") as folder:
         options = f"--data-root={folder}/data --exec-root={folder}/exec --pidfile={folder}/pid -H unix://{folder}/sock"
-        options += " --bridge=none --iptables=false --ip-forward=false --ip-masq=false"
-        with _serving(["dockerd", *options.split()], Path(folder)) as url:
-            _import(url, contents or rootfs())
-            yield url
+        options += " --iptables=false --ip-forward=false --ip-masq=false" + ("" if bridge else " --bridge=none")
+        try:
+            with _serving(["dockerd", *options.split()], Path(folder)) as url:
+                _import(url, contents or rootfs(), image, changes)
+                yield url
+        finally:
+            if bridge:
+                subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True)
 
 
 @contextmanager
@@ -138,12 +147,12 @@ def _ready(url: str, daemon: "subprocess.Popen[bytes]", log: Path) -> None:
     raise NoEngineError(f"{daemon.args[0]} did not start: {log.read_text()[-1000:]}")
 
 
-def _import(url: str, contents: Path) -> None:
+def _import(url: str, contents: Path, image: str, changes: Sequence[str]) -> None:
     import docker
 
-    repository, tag = IMAGE.split(":")
+    repository, _, tag = image.partition(":")
     client = docker.APIClient(base_url=url, version="auto", timeout=300)
     try:
-        client.import_image_from_file(str(contents), repository=repository, tag=tag)
+        client.import_image_from_file(str(contents), repository=repository, tag=tag, changes=list(changes))
     finally:
         client.close()
