@@ -406,7 +406,8 @@ def autogen(job: Job) -> Batch:
         until = time.monotonic() + 300
         while True:
             try:
-                return await does()
+                await does()
+                return
             except (requests.ConnectionError, TimeoutError):  # it does not listen yet, or others keep it waiting
                 if time.monotonic() > until:
                     raise
