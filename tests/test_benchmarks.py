@@ -18,13 +18,13 @@ from benchmarks import peers
 from benchmarks.containers import lacking, processes
 from benchmarks.report import add_options, regressions
 from benchmarks.vector import CAP_S, Generator, latencies
-from tests.processes import descendants
+from tests.processes import check_nothing_left, footprint
 
 ROOT = Path(__file__).parents[1]
 
 
 def test_the_executors_are_measured_in_one_table():
-    before = descendants()
+    before = footprint()
     sizes = ["--rounds", "1", "--calls", "3", "--sessions", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.executor", *sizes], cwd=ROOT, capture_output=True, text=True, check=True
@@ -39,18 +39,18 @@ def test_the_executors_are_measured_in_one_table():
     left_out = done.stdout.partition("**LEFT OUT**")[2]
     assert "GEM: no --gem-python" in left_out
     assert "SkyRL-Gym: no --skyrl-python" in left_out
-    assert descendants() == before
+    check_nothing_left(before)
 
 
 def figures(module: str, *options: str) -> dict[str, Any]:
     """What a benchmark of this size writes as JSON; it leaves no process."""
-    before = descendants()
+    before = footprint()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         command = [sys.executable, "-m", f"benchmarks.{module}", *options, "--json", str(file)]
         subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
         found: dict[str, Any] = json.loads(file.read_text())
-    assert descendants() == before
+    check_nothing_left(before)
     return found
 
 
@@ -155,7 +155,10 @@ def test_an_engine_that_does_not_answer_is_named_as_what_lacks(tmp_path, monkeyp
 
 def test_processes_of_containers_are_those_that_name_one_and_there_are_none_of_none():
     container = uuid.uuid4().hex
-    with subprocess.Popen([sys.executable, "-c", "input()", container], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "input(1)", container]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"1"
         assert processes([uuid.uuid4().hex, container]) == [process.pid]
         assert processes([]) == []
         process.communicate(b"\n")

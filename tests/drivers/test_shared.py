@@ -150,7 +150,7 @@ def test_what_cannot_be_made_raises_and_leaves_no_thread():
     before = threading.active_count()
     with pytest.raises(ValueError, match="num_envs=0"):
         SharedVectorEnv(lambda: tir_gym.make_vec(MATH, 0))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def interrupting(when):
@@ -192,7 +192,7 @@ def test_an_interrupt_while_it_is_made_leaves_no_thread():
     for thread in threading.enumerate():
         if thread.name == "vector":  # the interrupt came when it was there already
             thread.join(60.0)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_one_that_is_dropped_is_closed():

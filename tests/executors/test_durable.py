@@ -465,8 +465,8 @@ def test_a_server_that_dies_during_the_replay_ends_the_session() -> None:
 
 # --- ends -------------------------------------------------------------------------------------------------------------
 def test_nothing_is_left_behind() -> None:
-    def descriptors() -> list[str]:
-        return sorted(path.name for path in Path("/proc/self/fd").iterdir())
+    def descriptors() -> set[str]:
+        return {path.name for path in Path("/proc/self/fd").iterdir()}
 
     before, processes = descriptors(), set(descendants(os.getpid()))
     executor = ForkServer((), spare=0, live=3).acquire()
@@ -491,7 +491,7 @@ def test_nothing_is_left_behind() -> None:
             session.submit("1", 1.0)
         session.close()
     assert all_end([*below])
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 def test_dropped_sessions_take_no_place() -> None:

@@ -305,7 +305,7 @@ def test_building_one_starts_nothing_and_open_needs_a_lease() -> None:
     before = children(os.getpid())
     with pytest.raises(RuntimeError, match="acquire"):
         ForkServer(preload=()).open(LIMITS, 0)
-    assert children(os.getpid()) == before
+    assert set(children(os.getpid())) <= set(before)
 
 
 def test_the_last_release_leaves_no_process_and_no_descriptor() -> None:

@@ -217,8 +217,8 @@ def test_a_closed_server_leaves_nothing_behind():
     client = Http(running.address)
     client.search(["stone"], 1)
     running.close()
-    assert threading.active_count() == threads
-    assert descendants() == processes
+    assert threading.active_count() <= threads
+    assert descendants() <= processes
     with pytest.raises(EnvError):
         client.search(["stone"], 1)
     client.close()

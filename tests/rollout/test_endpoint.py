@@ -456,7 +456,7 @@ def test_an_interrupt_ends_a_rollout_that_waits(tmp_path, desk, concurrency):
         with pytest.raises(KeyboardInterrupt):
             list(collect(desk, endpoint(server), range(5), file, concurrency=concurrency))
         interrupter.join()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     assert list(read_records(file.path)) == []
 
 

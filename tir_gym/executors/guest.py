@@ -85,17 +85,17 @@ class Channel:
 
     def pump(self, flags: int = 0) -> None:
         """Read what is there (wait for something without MSG_DONTWAIT); ends the process with the channel."""
-        self.pumping = True
-        try:
-            while True:
-                self.late = False
-                with contextlib.suppress(BlockingIOError):
-                    self._receive(flags)
-                if not self.late:
-                    return
-                flags = socket.MSG_DONTWAIT
-        finally:
-            self.pumping = False
+        while True:
+            self.pumping, self.late = True, False
+            try:
+                self._receive(flags)
+            except BlockingIOError:
+                pass
+            finally:
+                self.pumping = False
+            if not self.late:  # what comes from here on is read by its own signal
+                return
+            flags = socket.MSG_DONTWAIT
 
     def _receive(self, flags: int) -> None:
         data, ancillary, _, _ = self.socket.recvmsg(1 << 18, 64, flags | socket.MSG_CMSG_CLOEXEC)
