@@ -1,5 +1,6 @@
 """The tools: what they find, how it is shown, and what becomes of text that would be more than text."""
 
+import contextlib
 import copy
 
 import pytest
@@ -15,6 +16,9 @@ from tir_gym.envs.search_qa.tables import tables_in
 from tir_gym.envs.search_qa.tools import BrowseToolkit, Desk
 from tir_gym.envs.search_qa.world.graph import Spec
 from tir_gym.retrieval import Bm25
+from tir_gym.retrieval.http import Http
+from tir_gym.retrieval.layers import Cached
+from tir_gym.retrieval.server import RetrieverServer
 
 SMALL = {"passages": 600}
 
@@ -112,28 +116,22 @@ def test_open_reads_a_document_from_the_id_of_any_part():
     assert kit.open("plain").facts["hits"] == ["plain"]
 
 
-class Remote(Bm25):
-    """What a search server is to its client: `get` knows what anybody has found."""
-
-    @property
-    def knows_all(self):
-        return False
-
-
 def test_of_a_search_server_an_episode_opens_what_it_found_itself_and_nothing_that_others_found():
-    shelf = Shelf()
-    shelf._opened = lambda: Remote.of(SHELF._passages)
-    finder, stranger = BrowseToolkit(Desk(shelf, Room(600), k=9)), BrowseToolkit(Desk(shelf, Room(600)))
-    request = next(searching := finder.search("krill ships"))
-    with pytest.raises(StopIteration):
-        searching.send(request.perform_all([request])[0])
-    twin = copy.deepcopy(finder)
-    for kit in (finder, twin):
-        assert kit.open("plain").facts["hits"] == ["plain"]
-        assert kit.open("d1.3").facts["hits"] == ["d1.3"]
-    for doc_id in ("plain", "d1.3"):
-        with pytest.raises(ToolError, match="no document"):
-            stranger.open(doc_id)
+    with RetrieverServer(SHELF.retriever, port=0) as server, contextlib.closing(Http(server.address)) as client:
+        shelf = Shelf()
+        shelf._opened = lambda: Cached(client)
+        finder, stranger = BrowseToolkit(Desk(shelf, Room(600), k=9)), BrowseToolkit(Desk(shelf, Room(600)))
+        request = next(searching := finder.search("krill ships"))
+        with pytest.raises(StopIteration):
+            searching.send(request.perform_all([request])[0])
+        twin = copy.deepcopy(finder)
+        for kit in (finder, twin):
+            assert kit.open("plain").facts["hits"] == ["plain"]
+            assert kit.open("d1.3").facts["hits"] == ["d1.3"]
+        for doc_id in ("plain", "d1.3"):
+            assert client.get(doc_id)
+            with pytest.raises(ToolError, match="no document"):
+                stranger.open(doc_id)
 
 
 def test_find_is_literal_and_says_where():
